@@ -1,0 +1,1 @@
+"""How does a source tree become something a node can run?"""

@@ -1,0 +1,1 @@
+"""Who makes a bundle? One module for each way."""

@@ -1,0 +1,61 @@
+"""How does a file go into service? `glowplug deploy app.py`."""
+
+from pathlib import Path
+
+import click
+
+from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.output import Output, verb
+from glowplug.commands.places import profile_option
+from glowplug.control_client import Control
+from glowplug.errors import ConfigError
+from glowplug.settings import home
+from glowplug_packager.commands.publishing import publish
+from glowplug_packager.release import prepare
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-m", "--message", default="", help="Why; shown by `glowplug history`.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), help="The source tree; the file's folder by default."
+)
+@click.option(
+    "--refresh", is_flag=True, help="Resolve the requirements again, even if a lock is there."
+)
+@profile_option
+@verb
+def deploy(
+    out: Output,
+    file: Path,
+    message: str,
+    root: Path | None,
+    refresh: bool,
+    profile: str | None,  # click
+) -> None:
+    """Build FILE's endpoints and put them into service.
+
+    The new versions take traffic only after their warm-up and one of their examples were answered; if that fails, what
+    served before goes on serving.
+    """
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no file {file}", hint="`glowplug init hello` makes a first one"
+        )
+    clock = SystemClock()
+    begun_ns = clock.now_ns()
+    with Control.open(profile) as control:
+        control.get("/health")  # before the work: a router that is away should be told at once
+        prepared = prepare(
+            file, root=root, message=message, home=home(), refresh=refresh, progress=out.note
+        )
+        published = publish(out, control, prepared)
+    seconds = (clock.now_ns() - begun_ns) / SECOND
+    app = prepared.release.app
+    out.say(f"{app} serves generation {published.done['generation']} ({seconds:.1f} s)")
+    for curl in published.curls.values():
+        out.say(f"  {curl}")
+    out.result(
+        {"event": "done", "app": app, "seconds": round(seconds, 3), "curl": published.curls}
+        | published.done
+    )

@@ -1,0 +1,111 @@
+"""Which adapter plays which part? The only place that names them: assembled here, everything else knows ports."""
+
+import os
+import platform
+import signal
+from enum import Enum
+
+import anyio
+
+from glowplug.clock import SECOND, Clock
+from glowplug.settings import Home
+from glowplug.wire.messages import Hello
+from glowplug_router.control.api import control_api
+from glowplug_router.control.catalog import Catalog
+from glowplug_router.control.first_key import ensure_local_key
+from glowplug_router.control.fleet import Fleet
+from glowplug_router.control.gateways import Gateways
+from glowplug_router.control.listener import Listener, Role
+from glowplug_router.control.parts import Parts
+from glowplug_router.control.secrets import FileSecrets
+from glowplug_router.control.world import World
+from glowplug_router.controller import Controller
+from glowplug_router.objects.directory import DirectoryObjects
+from glowplug_router.plan import plan
+from glowplug_router.ports import Store
+from glowplug_router.providers.local import LocalProvider
+from glowplug_router.settings import ControllerSettings
+from glowplug_router.store.sqlite import SqliteStore
+
+CLOSE_MAX_S = 5.0  # for the last commits, when the process ends
+DRAIN_ALL_NS = 20 * SECOND  # for replicas, when everything stops; gateways have drained before
+DRAIN_SIGNAL = signal.SIGUSR1  # end all replicas, then stop; SIGTERM stops and leaves them
+
+
+class Stop(Enum):
+    """Why a controller ends."""
+
+    LEAVE = "leave"
+    DRAIN = "drain"
+
+
+async def run_controller(
+    home: Home, settings: ControllerSettings, clock: Clock, *, leash_fd: int | None = None
+) -> None:
+    """Be the controller of this home until SIGTERM, DRAIN_SIGNAL, or the end of the leash.
+
+    Raises:
+        StoreError: The database cannot be used.
+        ConfigError: The socket or a folder cannot.
+    """
+    store = await SqliteStore.open(home.router / "router.db", clock)
+    try:
+        await _serve(home, settings, clock, store, leash_fd)
+    finally:
+        with anyio.move_on_after(CLOSE_MAX_S, shield=True):
+            await store.close()
+
+
+async def _serve(
+    home: Home, settings: ControllerSettings, clock: Clock, store: Store, leash_fd: int | None
+) -> None:
+    objects = DirectoryObjects(home.router / "objects")
+    secrets = FileSecrets(home.router / "secrets.json")
+    provider = LocalProvider(objects, secrets)
+    world = await load_world(store)
+    await ensure_local_key(world.catalog, home, settings.url, clock)
+    gateways = Gateways(world)
+    parts = Parts(
+        world=world, store=store, objects=objects, secrets=secrets, provider=provider, clock=clock
+    )
+    gateways.app = control_api(parts)
+    controller = Controller(world, store, provider, gateways, clock, plan)
+    roles = {
+        "agent": Role(serve=provider.serve, answer=provider.answer),
+        "gateway": Role(serve=gateways.serve, answer=gateways.answer),
+    }
+    async with anyio.create_task_group() as tasks:
+        hello = Hello("controller", platform.node(), epoch=world.epoch)
+        await tasks.start(Listener(home.run / "controller.sock", hello, roles, tasks).run)
+        tasks.start_soon(controller.run)
+        if await _told_to_stop(leash_fd) is Stop.DRAIN:
+            await controller.drain_all(DRAIN_ALL_NS)
+        tasks.cancel_scope.cancel()
+
+
+async def load_world(store: Store) -> World:
+    """Take an epoch and return the controller's memory as the store has it."""
+    epoch = await store.take_epoch(f"{platform.node()}:{os.getpid()}")
+    catalog = Catalog(store, epoch)
+    await catalog.load()
+    return World(catalog, Fleet(catalog))
+
+
+async def _told_to_stop(leash_fd: int | None) -> Stop:
+    """Wait for a signal, or for the supervisor to be gone; say what is to become of the replicas."""
+    told = Stop.LEAVE
+    async with anyio.create_task_group() as tasks:
+        if leash_fd is not None:
+            tasks.start_soon(_leash_ends, leash_fd, tasks.cancel_scope)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, DRAIN_SIGNAL) as signals:
+            async for number in signals:
+                told = Stop.DRAIN if number == DRAIN_SIGNAL else Stop.LEAVE
+                break
+        tasks.cancel_scope.cancel()
+    return told
+
+
+async def _leash_ends(leash_fd: int, scope: anyio.CancelScope) -> None:
+    # Nothing is ever written: the pipe becomes readable when the supervisor's end closes.
+    await anyio.wait_readable(leash_fd)
+    scope.cancel()

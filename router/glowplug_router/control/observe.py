@@ -1,0 +1,54 @@
+"""What does the planner get to see? The deployed, the tried-out and the leaving, with all there is of each."""
+
+from collections.abc import Iterable
+
+from glowplug.clock import MINUTE
+from glowplug_router.control.world import World
+from glowplug_router.records import Observed, Replica, Served, Version
+
+DRAIN_MAX_NS = 5 * MINUTE  # a call that runs longer than this is cut off by a deploy
+
+
+def observe(world: World, now_ns: int) -> Observed:
+    """Return the world at this moment."""
+    replicas = world.fleet.replicas(now_ns)
+    return Observed(
+        epoch=world.epoch,
+        served=tuple(_served(world, replicas)),
+        nodes=world.fleet.observed_nodes(),
+        replicas=replicas,
+    )
+
+
+def _served(world: World, replicas: Iterable[Replica]) -> Iterable[Served]:
+    shares = world.catalog.permille()
+    present = {replica.version for replica in replicas}
+    for key in sorted({*shares, *world.trials, *present}):
+        version = world.catalog.versions.get(key)
+        if version is not None:
+            yield served(world, version, shares.get(key, 0))
+
+
+def served(world: World, version: Version, permille: int) -> Served:
+    """Return what decides how many replicas a version gets."""
+    trial = world.trials.get(version.key)
+    needs = version.spec.needs
+    return Served(
+        key=version.key,
+        policy=world.catalog.policy(version),
+        permits=version.spec.concurrency,
+        permille=permille,
+        candidate=trial is not None,
+        leaving=trial is None and permille == 0,
+        gpu_count=needs.gpu_count,
+        gpu_names=needs.gpu_names,
+        memory_bytes=needs.memory_bytes,
+        device=needs.device,
+        drain_ns=drain_ns(version),
+        swap_from=trial.swap_from if trial is not None else "",
+    )
+
+
+def drain_ns(version: Version) -> int:
+    """Return how long a replica of a version may take to finish."""
+    return min(version.spec.timeouts.run_ns, DRAIN_MAX_NS)

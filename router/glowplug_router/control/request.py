@@ -1,0 +1,154 @@
+"""Is this something that can be deployed? What came over HTTP, checked and turned into drafts of versions."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from glowplug.artifact import MANIFEST_SCHEMA, Bundle, Release
+from glowplug.errors import CallError, DefinitionError, call_error
+from glowplug.names import app_name, endpoint_name
+from glowplug.spec import EndpointDecl, Policy
+from glowplug_router.control.digest import version_digest
+from glowplug_router.ports import ObjectStore
+from glowplug_router.records import Version
+
+ENDPOINTS_MAX = 200  # of one app
+REPLICAS_MAX = 10_000  # of one endpoint
+_release = msgspec.json.Decoder(Release).decode
+_canonical = msgspec.json.Encoder(order="sorted").encode  # as the packager writes a manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A checked release: its endpoints as versions that have no number yet."""
+
+    app: str
+    drafts: tuple[tuple[Version, Bundle], ...]
+    policies: tuple[tuple[str, Policy], ...]
+    message: str = ""
+    git_sha: str = ""
+    dev: bool = False
+
+
+async def wanted(body: bytes, objects: ObjectStore, wall_ns: int, *, dev: bool = False) -> Wanted:
+    """Return what a deploy request asks for.
+
+    Raises:
+        CallError: It is malformed, contradicts itself, or names layers that were not uploaded.
+    """
+    try:
+        release = _release(body)
+    except msgspec.ValidationError as error:
+        hint = "deploy with a glowplug of the router's version: `glowplug --version`"
+        raise _refused(
+            f"the release does not have the form this router knows: {error}", hint
+        ) from error
+    except msgspec.DecodeError as error:
+        raise call_error(
+            "invalid_json", f"the release is not JSON: {error}", executed="no"
+        ) from error
+    _check(release)
+    bundles = dict(release.bundles)
+    layers = {
+        one.digest for bundle in bundles.values() for one in bundle.layers if not bundle.source_path
+    }
+    missing = await objects.missing(sorted(layers))
+    if missing:
+        hint = "upload them with PUT /-/api/blobs/<digest>; `glowplug deploy` does"
+        raise _refused(f"{len(missing)} layers were not uploaded: {', '.join(missing[:3])}", hint)
+    return Wanted(
+        app=release.app,
+        drafts=tuple(
+            _draft(decl, digest, bundles[digest], wall_ns) for decl, digest in release.endpoints
+        ),
+        policies=tuple(
+            (decl.spec.name, checked_policy(decl.policy)) for decl, _ in release.endpoints
+        ),
+        message=release.message,
+        git_sha=release.git_sha,
+        dev=dev,
+    )
+
+
+def checked_policy(policy: Policy) -> Policy:
+    """Return a policy that can be kept, or say what is wrong with it."""
+    numbers = {
+        name: value
+        for name, value in msgspec.to_builtins(policy).items()
+        if isinstance(value, int | float) and value < 0
+    }
+    if numbers:
+        raise _refused(f"{', '.join(sorted(numbers))} cannot be negative", "")
+    if not 0 < policy.max <= REPLICAS_MAX:
+        raise _refused(
+            f"max={policy.max}: use 1 to {REPLICAS_MAX}",
+            "`glowplug stop` takes an app out of service",
+        )
+    if policy.min > policy.max:
+        raise _refused(f"min={policy.min} is more than max={policy.max}", "raise max, or lower min")
+    return policy
+
+
+def patched(policy: Policy, change: Mapping[str, object]) -> Policy:
+    """Return a policy with some members changed."""
+    known = msgspec.to_builtins(policy)
+    unknown = sorted(set(change) - set(known))
+    if unknown:
+        raise _refused(
+            f"a policy has no {', '.join(unknown)}", f"it has {', '.join(sorted(known))}"
+        )
+    try:
+        return checked_policy(msgspec.convert({**known, **change}, Policy))
+    except msgspec.ValidationError as error:
+        raise _refused(f"the policy is not right: {error}", "") from error
+
+
+def _check(release: Release) -> None:
+    try:
+        app_name(release.app)
+        names = [endpoint_name(decl.spec.name) for decl, _ in release.endpoints]
+    except DefinitionError as error:
+        raise _refused(error.message, error.hint) from error
+    if not names or len(names) > ENDPOINTS_MAX:
+        raise _refused(f"a release has 1 to {ENDPOINTS_MAX} endpoints, not {len(names)}", "")
+    if len(set(names)) < len(names) or any(
+        decl.spec.app != release.app for decl, _ in release.endpoints
+    ):
+        raise _refused(
+            f"every endpoint of {release.app} must have a name of its own and that app", ""
+        )
+    for digest, bundle in release.bundles:
+        if bundle.schema > MANIFEST_SCHEMA:
+            raise _refused(
+                f"the bundle has schema {bundle.schema}", "update the router: it knows an older one"
+            )
+        if f"sha256:{hashlib.sha256(_canonical(bundle)).hexdigest()}" != digest:
+            raise call_error(
+                "digest_mismatch",
+                f"the manifest sent as {digest} has another digest",
+                executed="no",
+            )
+    absent = {digest for _, digest in release.endpoints} - {digest for digest, _ in release.bundles}
+    if absent:
+        raise _refused(
+            f"endpoints run in bundles that the release does not have: {sorted(absent)[0]}", ""
+        )
+
+
+def _draft(decl: EndpointDecl, digest: str, bundle: Bundle, wall_ns: int) -> tuple[Version, Bundle]:
+    version = Version(
+        app=decl.spec.app,
+        endpoint=decl.spec.name,
+        number=0,
+        digest=version_digest(decl.spec, bundle),
+        spec=decl.spec,
+        bundle_digest=digest,
+        created_wall_ns=wall_ns,
+    )
+    return version, bundle
+
+
+def _refused(message: str, hint: str) -> CallError:
+    return call_error("invalid_request", message, executed="no", hint=hint)

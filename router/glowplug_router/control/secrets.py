@@ -1,0 +1,94 @@
+"""Where do secrets lie on one machine? In one file that only its owner can read, replaced whole on every change."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from anyio import Lock, to_thread
+
+from glowplug.errors import ConfigError, call_error
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+VALUE_MAX_BYTES = 64 * 1024  # what a rank's environment can bear
+COUNT_MAX = 1_000
+
+
+class FileSecrets:
+    """The SecretStore port on a JSON file, mode 0600. Values never show in its repr, its errors or a log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"FileSecrets({self._path})"
+
+    async def names(self) -> tuple[str, ...]:
+        """Return the names."""
+        return tuple(sorted(await to_thread.run_sync(self._load)))
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep a value under a name that can be an environment variable."""
+        if not NAME.fullmatch(name):
+            message = f"{name[:80]!r} cannot name a secret: use letters, digits and _"
+            raise call_error("invalid_request", message, executed="no")
+        if len(value.encode()) > VALUE_MAX_BYTES:
+            raise call_error(
+                "too_large", f"the value of {name} is over {VALUE_MAX_BYTES} bytes", executed="no"
+            )
+        async with self._lock:
+            kept = await to_thread.run_sync(self._load)
+            if name not in kept and len(kept) >= COUNT_MAX:
+                raise call_error(
+                    "invalid_request", f"there are already {COUNT_MAX} secrets", executed="no"
+                )
+            await to_thread.run_sync(self._save, {**kept, name: value})
+
+    async def remove(self, name: str) -> bool:
+        """Forget a value; False when there was none."""
+        async with self._lock:
+            kept = await to_thread.run_sync(self._load)
+            if kept.pop(name, None) is None:
+                return False
+            await to_thread.run_sync(self._save, kept)
+            return True
+
+    async def values(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the values of those that exist."""
+        kept = await to_thread.run_sync(self._load)
+        return {name: kept[name] for name in names if name in kept}
+
+    def _load(self) -> dict[str, str]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        try:
+            kept = json.loads(text)
+        except ValueError:
+            # Not `from error`: the parser's message would quote the file.
+            message = f"{self._path} is not JSON"
+            raise ConfigError(
+                message, hint="put it right by hand, or remove it and set the secrets again"
+            ) from None
+        return {str(name): str(value) for name, value in kept.items()}
+
+    def _save(self, kept: dict[str, str]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_private(self._path, json.dumps(kept, sort_keys=True))
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner alone from its first byte on."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,142 @@
+"""What must a gateway know to serve alone? The table of routes, built whole each time and numbered when it differs."""
+
+from collections.abc import Iterable, Mapping
+
+from glowplug_router.control.openapi import document
+from glowplug_router.control.world import World
+from glowplug_router.policy.backoff import is_failed
+from glowplug_router.records import (
+    Deployment,
+    EndpointMemory,
+    Replica,
+    RouteEndpoint,
+    RouteKey,
+    RouteReplica,
+    RouteVersion,
+    Snapshot,
+    Version,
+)
+
+FAILED_MAX_CHARS = 300  # of a failure's text in the table: the first line is what a caller needs
+
+
+def snapshot(world: World, number: int, now_ns: int) -> Snapshot:
+    """Return the table as it is now."""
+    catalog = world.catalog
+    replicas: dict[str, list[Replica]] = {}
+    for replica in world.fleet.replicas(now_ns):
+        # A replica that is being swapped answers as the version it still is.
+        residency = world.fleet.residency(replica.id)
+        actual = (
+            residency.version
+            if residency is not None and residency.state == "ready"
+            else replica.version
+        )
+        replicas.setdefault(actual, []).append(replica)
+    live = [deployment for _, deployment in sorted(catalog.live.items())]
+    return Snapshot(
+        number=number,
+        epoch=catalog.epoch,
+        endpoints=tuple(
+            one for deployment in live for one in _endpoints(world, deployment, replicas, now_ns)
+        ),
+        keys=tuple(_key(world)),
+        pepper=catalog.pepper,
+        token_secret=catalog.token_secret,
+        openapi=tuple(
+            (deployment.app, document(catalog, deployment))
+            for deployment in live
+            if not deployment.stopped
+        ),
+    )
+
+
+def _key(world: World) -> Iterable[RouteKey]:
+    for key in world.catalog.keys:
+        if not key.revoked:
+            yield RouteKey(
+                id=key.id,
+                mac=key.mac,
+                tenant=key.tenant,
+                scopes=key.scopes,
+                expires_wall_ns=key.expires_wall_ns,
+            )
+
+
+def _endpoints(
+    world: World, deployment: Deployment, replicas: Mapping[str, list[Replica]], now_ns: int
+) -> Iterable[RouteEndpoint]:
+    versions = world.catalog.versions
+    for route in deployment.routes:
+        name = f"{deployment.app}/{route.endpoint}"
+        shares = {f"{name}@{share.version}": share.permille for share in route.shares}
+        # Those that leave still finish their calls; those on trial that are ready may be dialled ahead of the switch.
+        others = [
+            key
+            for key in replicas
+            if key.rpartition("@")[0] == name and key not in shares and key in versions
+        ]
+        stable = max(route.shares, key=lambda share: share.permille).version
+        first = versions[f"{name}@{stable}"]
+        yield RouteEndpoint(
+            app=deployment.app,
+            endpoint=route.endpoint,
+            auth=world.catalog.policy(first).auth,
+            versions=tuple(
+                _version(world, versions[key], shares.get(key, 0), replicas.get(key, ()), now_ns)
+                for key in (*shares, *sorted(others))
+            ),
+            stable=stable,
+            stopped=deployment.stopped,
+        )
+
+
+def _version(
+    world: World, version: Version, permille: int, replicas: Iterable[Replica], now_ns: int
+) -> RouteVersion:
+    found = tuple(replicas)
+    policy = world.catalog.policy(version)
+    usable = tuple(
+        RouteReplica(
+            id=one.id, address=one.address, permits=one.permits, draining=one.state == "draining"
+        )
+        for one in found
+        if one.address and (one.state in {"ready", "draining"} or _swapping(world, one))
+    )
+    starting = sum(1 for one in found if one.state == "starting")
+    return RouteVersion(
+        number=version.number,
+        permille=permille,
+        replicas=usable,
+        permits=version.spec.concurrency,
+        max_replicas=policy.max,
+        hold=policy.hold,
+        queue_ns=version.spec.timeouts.queue_ns,
+        start_ns=version.spec.timeouts.start_ns,
+        run_ns=version.spec.timeouts.run_ns,
+        starting=starting,
+        failed=_failed(world, version, found, now_ns),
+        dev=version.key in world.fleet.dev,
+    )
+
+
+def _swapping(world: World, replica: Replica) -> bool:
+    residency = world.fleet.residency(replica.id)
+    return replica.state == "starting" and residency is not None and residency.state == "ready"
+
+
+def _failed(world: World, version: Version, replicas: Iterable[Replica], now_ns: int) -> str:
+    """Say why nothing can start, while the planner waits before it tries again; else ""."""
+    error = world.fleet.errors.get(version.key)
+    if error is None or any(one.state in {"ready", "starting"} for one in replicas):
+        return ""
+    remembered = memory_of(world, version.key)
+    if remembered is None or not (is_failed(remembered) or remembered.retry_at_ns > now_ns):
+        return ""
+    last_line = error.detail.strip().rpartition("\n")[2]
+    return (last_line or error.code or "start_failed")[:FAILED_MAX_CHARS]
+
+
+def memory_of(world: World, key: str) -> EndpointMemory | None:
+    """Return what the planner remembers of a version."""
+    return next((one for one in world.memory.versions if one.key == key), None)

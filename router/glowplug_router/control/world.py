@@ -1,0 +1,48 @@
+"""What does the controller hold in memory? All of it is rebuilt after a restart: from the store and from reports."""
+
+from dataclasses import dataclass, field, replace
+
+from glowplug_router.control.catalog import Catalog
+from glowplug_router.control.demand import DemandBook
+from glowplug_router.control.fleet import Fleet
+from glowplug_router.control.signal import Signal
+from glowplug_router.records import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A version that is tried out before it may have traffic."""
+
+    swap_from: str = ""  # dev: replicas of this version may become it in place
+    dev: bool = False
+
+
+@dataclass(slots=True)
+class World:
+    """The one state that the loop, the deployments and the API share; all of them run on one event loop.
+
+    Whoever changes it fires `changed`; `moved` fires after the loop has acted on what changed.
+    """
+
+    catalog: Catalog
+    fleet: Fleet
+    demand: DemandBook = field(default_factory=DemandBook)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    alarms: dict[str, int] = field(
+        default_factory=dict
+    )  # who wants `changed` to fire, and when (monotonic)
+    changed: Signal = field(default_factory=Signal)
+    moved: Signal = field(default_factory=Signal)
+
+    def begin_trial(self, key: str, trial: Trial) -> None:
+        """Try a version out, with no memory of how it fared before."""
+        self.trials[key] = trial
+        self.fleet.errors.pop(key, None)
+        others = tuple(one for one in self.memory.versions if one.key != key)
+        self.memory = replace(self.memory, versions=others)
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch this controller took."""
+        return self.catalog.epoch

@@ -1,0 +1,323 @@
+"""How is what should be made out of what is? The only loop that acts.
+
+observe → `plan()` → check again → write intents → tell nodes → publish to gateways, and then wait for
+something to happen: a report, demand, a deployment, or the time the planner named. It never polls.
+Everything it does may be repeated: it can die between any two lines, and the next controller takes a
+higher epoch and rebuilds its memory from reports.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+from anyio.abc import TaskStatus
+
+from glowplug.clock import MINUTE, SECOND, Clock
+from glowplug.errors import StoreError
+from glowplug_router.control.gateways import Gateways
+from glowplug_router.control.observe import observe
+from glowplug_router.control.snapshots import memory_of, snapshot
+from glowplug_router.control.world import World
+from glowplug_router.ports import NodeLink, Provider, Store
+from glowplug_router.records import (
+    Action,
+    Demand,
+    Drain,
+    Explain,
+    Forget,
+    Intent,
+    Memory,
+    Observed,
+    Plan,
+    Snapshot,
+    Start,
+    Swap,
+)
+from glowplug_router.telemetry.logging import logger
+
+_LOG = logger("glowplug.controller")
+FIRST_REPORT_MAX_NS = (
+    3 * SECOND
+)  # an agent that runs has dialled and reported by then; without one, nothing is planned
+STORE_RETRY_NS = SECOND
+INTENT_MAX_NS = 15 * MINUTE  # after that, whoever finds the intent open may give it up
+EPOCH_SHIFT = 32  # bits of a table's number that count within one epoch
+
+Planner = Callable[[Observed, tuple[Demand, ...], Memory, int], Plan]
+
+
+class Controller:
+    """The loop, and the intents it has under way."""
+
+    def __init__(
+        self,
+        world: World,
+        store: Store,
+        provider: Provider,
+        gateways: Gateways,
+        clock: Clock,
+        planner: Planner,
+    ) -> None:
+        self._world = world
+        self._store = store
+        self._provider = provider
+        self._gateways = gateways
+        self._clock = clock
+        self._planner = planner
+        self._under_way: dict[str, Action] = {}
+        self._told: dict[str, tuple[NodeLink, int]] = {}
+        self._said: dict[str, tuple[str, int, int]] = {}  # subject -> the decision last stored
+        self._published: Snapshot | None = None
+        self._stopping = False
+        self._number = world.epoch << EPOCH_SHIFT  # so that those of a later controller are higher
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep nodes where the planner wants them, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow_nodes)
+            await self._first_reports()
+            await self._reconcile()
+            task_status.started()
+            while True:
+                count = self._world.changed.count
+                wake_ns = await self._step()
+                self._world.moved.fire()
+                await self._wait(count, wake_ns)
+
+    async def drain_all(self, limit_ns: int) -> None:
+        """End every replica, in order: the router stops. What has not ended within the limit is left to its lease."""
+        self._stopping = True
+        world, deadline_ns = self._world, self._clock.now_ns() + limit_ns
+        world.alarms["stop"] = deadline_ns
+        for replica in world.fleet.replicas(self._clock.now_ns()):
+            world.fleet.drain(replica.id, limit_ns // 2, "stop")
+        world.changed.fire()
+        while (
+            any(book.wants for book in world.fleet.nodes.values())
+            and self._clock.now_ns() < deadline_ns
+        ):
+            await world.changed.after(world.changed.count)
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    async def _follow_nodes(self) -> None:
+        while True:
+            await self._take_reports()
+            await self._provider.changed()
+
+    async def _take_reports(self) -> None:
+        fleet = self._world.fleet
+        news = False
+        links = {link.node: link for link in await self._provider.links()}
+        for node, link in links.items():
+            report = await self._provider.report(node)
+            if report is not None:
+                news = fleet.take_report(report, self._clock.now_ns()) or news
+            if self._told.get(node, (None, 0))[0] is not link:
+                news = True
+        if news:
+            self._world.changed.fire()
+
+    async def _first_reports(self) -> None:
+        """Wait until a node has said what it has, so that nothing is planned in the dark; give up after a while."""
+        changed = self._world.changed
+        deadline_ns = self._clock.now_ns() + FIRST_REPORT_MAX_NS
+        while not self._world.fleet.nodes and self._clock.now_ns() < deadline_ns:
+            await self._wait(changed.count, deadline_ns)
+
+    async def _wait(self, count: int, wake_ns: int | None) -> None:
+        async with anyio.create_task_group() as tasks:
+            if wake_ns is not None:
+                tasks.start_soon(self._alarm, wake_ns)
+            await self._world.changed.after(count)
+            tasks.cancel_scope.cancel()
+
+    async def _alarm(self, wake_ns: int) -> None:
+        await self._clock.sleep(max(0, wake_ns - self._clock.now_ns()) / SECOND)
+        self._world.changed.fire()
+
+    # -- one round -------------------------------------------------------------------------------
+
+    async def _step(self) -> int | None:
+        """Plan and act once; return when to look again at the latest."""
+        world = self._world
+        now_ns = self._clock.now_ns()
+        keys = {*world.catalog.permille(), *world.trials}
+        world.demand.forget(keys)
+        plan = self._plan(now_ns)
+        try:
+            await self._carry_out(plan)
+            await self._record(plan)
+        except StoreError as error:
+            # What cannot be written down is not done; calls go on with what stands.
+            _LOG.error(
+                "the store failed: nothing new is started or ended",
+                code=error.code,
+                error=error.message,
+            )
+            return self._clock.now_ns() + STORE_RETRY_NS
+        finally:
+            self._publish()
+            await self._tell_nodes()
+        return self._next_look(plan.wake_ns)
+
+    def _plan(self, now_ns: int) -> Plan:
+        world = self._world
+        if self._stopping:
+            return Plan(actions=(), memory=world.memory, explain=())
+        return self._planner(observe(world, now_ns), world.demand.total(), world.memory, now_ns)
+
+    async def _carry_out(self, plan: Plan) -> None:
+        world = self._world
+        if plan.actions:
+            wall_ns = self._clock.wall_ns()
+            intents = [intent_of(action, world.epoch, wall_ns) for action in plan.actions]
+            await self._store.write_intents(intents, world.epoch)
+        # Only now: a plan that could not be written down is made anew, with the memory it began with.
+        world.memory = plan.memory
+        for action in plan.actions:
+            if still_right(action, world):
+                carry_out(action, world)
+                self._under_way[action.id] = action
+                _LOG.info(
+                    "acts",
+                    action=type(action).__name__.lower(),
+                    subject=subject_of(action),
+                    id=action.id,
+                )
+            else:
+                await self._close(action.id, "abandoned", "the world had changed")
+
+    async def _record(self, plan: Plan) -> None:
+        """Close the intents whose end shows, and store the decisions that are new."""
+        ended = [
+            (id, end)
+            for id, action in self._under_way.items()
+            if (end := outcome(action, self._world)) is not None
+        ]
+        async with anyio.create_task_group() as tasks:  # together: the store commits them as one
+            for id, (state, detail) in ended:
+                tasks.start_soon(self._close_if_it_can, id, state, detail)
+        fresh = [row for row in plan.explain if self._said.get(row.subject) != _gist(row)]
+        if fresh:
+            await self._store.explain(fresh, self._clock.wall_ns(), self._world.epoch)
+            self._said.update((row.subject, _gist(row)) for row in fresh)
+
+    async def _close(self, id: str, state: str, detail: str) -> None:
+        await self._store.close_intent(id, state, detail, self._world.epoch)
+
+    async def _close_if_it_can(self, id: str, state: str, detail: str) -> None:
+        try:
+            await self._close(id, state, detail)
+            del self._under_way[id]
+        except StoreError as error:
+            _LOG.warning("an intent stays open", id=id, code=error.code)
+
+    def _publish(self) -> None:
+        table = snapshot(self._world, self._number, self._clock.now_ns())
+        if table != self._published:
+            self._number += 1
+            self._published = replace(table, number=self._number)
+            self._gateways.publish(self._published)
+
+    async def _tell_nodes(self) -> None:
+        for link in await self._provider.links():
+            book = self._world.fleet.nodes.get(link.node)
+            # A link that has not reported on this connection may have replicas that nobody here knows.
+            if book is None or await self._provider.report(link.node) is None:
+                continue
+            if self._told.get(link.node) != (link, book.number):
+                link.tell(self._world.fleet.desired(link.node))
+                self._told[link.node] = (link, book.number)
+
+    def _next_look(self, wake_ns: int | None) -> int | None:
+        """Return the planner's time, or an earlier one: a route that is tried again, a deployment's deadline."""
+        remembered = (memory_of(self._world, key) for key in self._world.fleet.errors)
+        retries = [one.retry_at_ns for one in remembered if one is not None]
+        now_ns = self._clock.now_ns()
+        due = [at_ns for at_ns in (*retries, *self._world.alarms.values()) if at_ns > now_ns]
+        return min([*due, *(() if wake_ns is None else (wake_ns,))], default=None)
+
+    # -- after a restart -------------------------------------------------------------------------
+
+    async def _reconcile(self) -> None:
+        """Settle what a former controller had begun: done if it shows in a report, else given up and planned anew."""
+        present = {
+            one.replica
+            for book in self._world.fleet.nodes.values()
+            for one in book.report.residencies
+        }
+        for intent in await self._store.open_intents():
+            started = intent.kind == "start" and intent.subject in present
+            gone = intent.kind in {"drain", "forget"} and intent.subject not in present
+            state = "done" if started or gone else "abandoned"
+            await self._close(intent.id, state, "found by the controller that came after")
+
+
+# -- actions -----------------------------------------------------------------------------------------
+
+
+def subject_of(action: Action) -> str:
+    """Return the replica an action is about."""
+    return action.replica
+
+
+def intent_of(action: Action, epoch: int, wall_ns: int) -> Intent:
+    """Return the record of an action that is about to be carried out."""
+    return Intent(
+        id=action.id,
+        kind=type(action).__name__.lower(),
+        subject=subject_of(action),
+        epoch=epoch,
+        deadline_wall_ns=wall_ns + INTENT_MAX_NS,
+        created_wall_ns=wall_ns,
+    )
+
+
+def still_right(action: Action, world: World) -> bool:
+    """Check an action again: a deployment or a report may have come in while its intent was written."""
+    fleet, catalog = world.fleet, world.catalog
+    match action:
+        case Start():
+            wanted = action.version in world.trials or action.version in catalog.permille()
+            return wanted and action.node in fleet.nodes and fleet.book_of(action.replica) is None
+        case Swap():
+            return action.version in world.trials and fleet.book_of(action.replica) is not None
+        case Drain() | Forget():
+            return fleet.book_of(action.replica) is not None
+
+
+def carry_out(action: Action, world: World) -> None:
+    """Change what nodes should have; they are told afterwards."""
+    fleet, versions = world.fleet, world.catalog.versions
+    match action:
+        case Start():
+            fleet.start(action.replica, versions[action.version], action.node, action.gpus)
+        case Drain():
+            fleet.drain(action.replica, action.drain_ns, action.reason)
+        case Forget():
+            fleet.forget(action.replica)
+        case Swap():
+            fleet.swap(action.replica, versions[action.version])
+
+
+def outcome(action: Action, world: World) -> tuple[str, str] | None:
+    """Return how an action ended, None while it goes on."""
+    residency = world.fleet.residency(action.replica)
+    book = world.fleet.book_of(action.replica)
+    match action:
+        case Start() | Swap():
+            if book is None:
+                return "abandoned", "wanted no more"
+            if residency is None or residency.version != action.version:
+                return None
+            if residency.state == "failed":
+                return "abandoned", residency.code or "start_failed"
+            return ("done", "") if residency.state == "ready" else None
+        case Drain() | Forget():
+            return ("done", "") if book is None else None
+
+
+def _gist(row: Explain) -> tuple[str, int, int]:
+    """Return what makes a decision another one: its text has numbers that move all the time."""
+    return row.rule, row.replicas_ready, row.replicas_wanted

@@ -1,0 +1,153 @@
+"""What happens to calls and replicas, and what is to be done about it? Events in, effects out."""
+
+from dataclasses import dataclass
+
+from glowplug.errors import Executed
+from glowplug.spec import Class
+
+# -- events: what happened ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """A call passed the door: its version is chosen, its body is here. `call` is the gateway's number for it."""
+
+    call: int
+    version: str  # version key "app/endpoint@12"
+    deadline_ns: int  # 0 = none
+    tenant: str = ""
+    klass: Class = "standard"
+    parent: int = 0  # call this one was made from, when that is in flight on this gateway; 0 = none
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A replica finished a call, well or badly; its permit is free. Sent exactly once for each Send."""
+
+    call: int
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """A replica refused a call unexecuted (busy, draining): it goes back to the head of the queue."""
+
+    call: int
+    replica: str
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """The caller went away, wherever the call was."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSet:
+    """A version's limits, from a snapshot; also when they change. `max_permits` = permits at full scale."""
+
+    version: str
+    hold: int  # calls that may wait while no replica is ready
+    queue_ns: int
+    start_ns: int
+    max_permits: int
+    failed: str = ""  # not empty: nothing can start and why; waiting calls are refused at once
+
+
+@dataclass(frozen=True, slots=True)
+class VersionGone:
+    """A version is served no more; waiting calls are refused."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReady:
+    """A data link to a replica stands. Same id again: other permits, another version, or it does not leave after all."""
+
+    replica: str
+    version: str
+    permits: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLeaving:
+    """It takes no more calls; those it has go on."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLost:
+    """Its connection broke, or it is gone: the calls it had are ended by `Lost` effects."""
+
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed: expire what waited too long. Sent when `DispatchState.next_due_ns` is reached."""
+
+
+Event = (
+    CallArrived
+    | CallEnded
+    | CallRefused
+    | CallCancelled
+    | VersionSet
+    | VersionGone
+    | ReplicaReady
+    | ReplicaLeaving
+    | ReplicaLost
+    | Tick
+)
+
+# -- effects: what to do -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the call to the replica; a permit is taken."""
+
+    call: int
+    replica: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer the caller with a problem; the call is over. Always unexecuted."""
+
+    call: int
+    # overloaded hold_full queue_timeout start_timeout deadline deadlock start_failed version_not_found
+    code: str
+    retry_after_ns: int = 0  # 0 = no use in coming back
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The call's replica is gone; it may have run. The call is over."""
+
+    call: int
+    executed: Executed = "maybe"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Tell the replica that nobody waits for the call any more; its permit stays taken until CallEnded."""
+
+    call: int
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A call waits and no permit is free: tell the controller now."""
+
+    version: str
+
+
+Effect = Send | Refuse | Lost | Cancel | Wake

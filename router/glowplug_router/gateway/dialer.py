@@ -1,0 +1,87 @@
+"""Which replicas should have a link? A task for each that the snapshot lists: dial, wait until it breaks, again."""
+
+from collections.abc import Callable, Mapping
+
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+from glowplug.clock import Clock
+from glowplug.errors import WireError
+from glowplug.wire.transport import dial
+from glowplug_router.gateway.links import DataLink
+from glowplug_router.gateway.reporter import Reporter
+from glowplug_router.gateway.snapshot import Listed
+
+BACKOFF_FIRST_S = 0.02  # a rank that swaps its code in place may blink
+BACKOFF_MAX_S = 1.0
+
+MakeLink = Callable[[str], DataLink]
+
+
+class Dialer:
+    """Keeps one link to each listed replica."""
+
+    def __init__(
+        self, make_link: MakeLink, reporter: Reporter, clock: Clock, tasks: TaskGroup
+    ) -> None:
+        self.links: dict[str, DataLink] = {}
+        self._make_link = make_link
+        self._reporter = reporter
+        self._clock = clock
+        self._tasks = tasks
+        self._scopes: dict[str, CancelScope] = {}
+        self._listed: Mapping[str, Listed] = {}
+
+    def want(self, listed: Mapping[str, Listed]) -> None:
+        """Take the replicas of a snapshot: dial new ones, let go of those it no longer has."""
+        self._listed = listed
+        for id in [known for known in self._scopes if known not in listed]:
+            self._scopes.pop(id).cancel()
+            if id in self.links:
+                self.links[id].close_when_idle()
+        for id, (_, replica) in listed.items():
+            if id not in self._scopes:
+                scope = self._scopes[id] = CancelScope()
+                self._tasks.start_soon(self._keep, id, replica.address, scope)
+            elif replica.draining and id in self.links:
+                self.links[id].leave()
+
+    def sweep(self, now_ns: int) -> None:
+        """Let every link look at the time."""
+        for link in list(self.links.values()):
+            link.sweep(now_ns)
+
+    async def _keep(self, id: str, address: str, scope: CancelScope) -> None:
+        delay_s = BACKOFF_FIRST_S
+        with scope:
+            while True:
+                try:
+                    link = await dial(address, lambda: self._make_link(id))
+                except (OSError, WireError):
+                    if delay_s == BACKOFF_FIRST_S:  # once for each time it goes away
+                        self._reporter.lost(id)
+                else:
+                    await self._stay(id, link)
+                    delay_s = BACKOFF_FIRST_S
+                    self._reporter.lost(id)
+                await self._clock.sleep(delay_s)
+                delay_s = min(delay_s * 2, BACKOFF_MAX_S)
+
+    async def _stay(self, id: str, link: DataLink) -> None:
+        key, replica = self._listed[id]
+        link.version = link.version or key
+        self.links[id] = link
+        if replica.draining:
+            link.leave()
+        try:
+            await link.gone.wait()
+        finally:
+            if link.gone.is_set():
+                self.links.pop(id, None)
+
+    def close(self) -> None:
+        """Close every link."""
+        for scope in self._scopes.values():
+            scope.cancel()
+        for link in self.links.values():
+            link.close()

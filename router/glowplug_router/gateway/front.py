@@ -1,0 +1,94 @@
+"""What do all connections and calls of one gateway share?"""
+
+import re
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from glowplug.clock import MILLISECOND, SECOND, Clock
+from glowplug_router.gateway.answers import Heads
+from glowplug_router.gateway.engine import Engine
+from glowplug_router.gateway.hosts import HostCheck
+from glowplug_router.gateway.keys import Keyring
+from glowplug_router.gateway.metrics import Metrics
+from glowplug_router.gateway.routes import Table
+from glowplug_router.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from random import Random
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+
+
+class Held:
+    """Bytes of request bodies in this process, with a bound."""
+
+    __slots__ = ("bytes", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+
+    def take(self, size: int) -> bool:
+        """Count `size` more bytes; False, and nothing counted, when that is over the bound."""
+        if self.bytes + size > self.limit:
+            return False
+        self.bytes += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Count them off again."""
+        self.bytes -= size
+
+
+class Front:
+    """One gateway, without its sockets."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        clock: Clock,
+        chance: "Random",
+        engine: Engine,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.chance = chance
+        self.engine = engine
+        self.metrics = metrics
+        self.hosts = HostCheck(settings.hosts, settings.origins)
+        self.keys = Keyring(clock)
+        self.table = Table(None, engine.tallies.of)
+        self.held = Held(settings.held_max_bytes)
+        self.heads = Heads()
+        self.stopping = False
+        self.coarse_ns = (
+            0  # the time of the last pulse: good enough for deadlines of seconds, and free to read
+        )
+        self.date = b""
+        self.pulse()
+
+    def pulse(self) -> None:
+        """Refresh what is kept because reading it for every call would cost more."""
+        self.coarse_ns = self.clock.now_ns()
+        self.date = (
+            b"date: " + formatdate(self.clock.wall_ns() // SECOND, usegmt=True).encode() + b"\r\n"
+        )
+
+    def new_id(self) -> str:
+        """Return a request id in the form of a UUID of version 7: sorted by time, the rest chance."""
+        stamp = self.clock.wall_ns() // MILLISECOND & 0xFFFFFFFFFFFF
+        bits = self.chance.getrandbits(74)
+        low = bits & 0xFFFFFFFFFFFF
+        variant = 8 | bits >> 48 & 3  # the two high bits are the same in every UUID
+        head = f"{stamp:012x}"
+        return f"{head[:8]}-{head[8:]}-7{bits >> 62:03x}-{variant:x}{bits >> 50 & 0xFFF:03x}-{low:012x}"
+
+    def request_id(self, given: bytes | None) -> str:
+        """Return the caller's id if it is sane and no other call in flight has it, else a new one."""
+        if given is not None and _SANE_ID.fullmatch(given):
+            text = given.decode("ascii")
+            # Ids name parents of nested calls: two calls under one id could act for each other.
+            if text not in self.engine.by_request:
+                return text
+        return self.new_id()

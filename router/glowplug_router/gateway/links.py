@@ -1,0 +1,211 @@
+"""How do calls get to a replica and answers back? One connection of frames for each replica, calls multiplexed."""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from struct import Struct
+
+import msgspec
+
+from glowplug.clock import SECOND, Clock
+from glowplug.errors import WireError
+from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.messages import (
+    Hello,
+    Infer,
+    pack,
+    unpack_failure,
+    unpack_hello,
+    unpack_response,
+    unpack_trailer,
+)
+from glowplug.wire.transport import FrameProtocol
+from glowplug_router.gateway.calls import Call
+from glowplug_router.gateway.engine import Engine
+
+CANCEL_GRACE_NS = (
+    10 * SECOND
+)  # a replica that does not end a cancelled call in this time has its permit counted free
+_U64 = Struct("<Q")
+_NO_TRAILER = unpack_trailer(pack([]))
+
+
+class Tokens:
+    """Makes and checks call tokens: they let code inside a call make further calls in its name."""
+
+    def __init__(self) -> None:
+        self._secret = b""
+
+    def load(self, secret_hex: str) -> None:
+        """Take the secret of a snapshot."""
+        self._secret = bytes.fromhex(secret_hex)
+
+    def of(self, request_id: str, name: str) -> str:
+        """Return the token of a call to `name`."""
+        return hmac.digest(self._secret, f"{request_id}|{name}".encode(), "sha256").hex()
+
+    def fits(self, token: str, request_id: str, name: str) -> bool:
+        """Say whether a token is that call's."""
+        return bool(self._secret) and hmac.compare_digest(
+            token.encode(), self.of(request_id, name).encode()
+        )
+
+
+class Inbox:
+    """What a link does with frames of streams that the replica opens; see `nested`."""
+
+    def take(
+        self, link: "DataLink", kind: int, flags: int, rid: int, meta: bytes, body: bytes
+    ) -> None:
+        """Take one frame of such a stream."""
+        raise NotImplementedError
+
+    def drop(self, link: "DataLink") -> None:
+        """Forget the streams of a link that is gone."""
+        raise NotImplementedError
+
+
+class DataLink(FrameProtocol):
+    """The gateway's end of a replica's data socket. We dial, so our streams have odd numbers."""
+
+    def __init__(
+        self, engine: Engine, tokens: Tokens, inbox: Inbox, clock: Clock, hello: Hello, replica: str
+    ) -> None:
+        super().__init__()
+        self.replica = replica
+        self.version = ""
+        self.gone = asyncio.Event()
+        self.pending: dict[int, Call] = {}
+        self.is_leaving = False
+        self._engine = engine
+        self._tokens = tokens
+        self._inbox = inbox
+        self._clock = clock
+        self._hello = hello
+        self._next = 1
+        self._cancelled: dict[int, int] = {}  # stream -> when it was cancelled
+        self._when_idle: Callable[[], None] | None = None
+
+    # -- Carrier -------------------------------------------------------------------------------------
+
+    def carry(self, call: Call, timeout_ns: int) -> None:
+        """Send a call."""
+        rid = call.rid = self._next
+        self._next = rid + 2
+        self.pending[rid] = call
+        lane = call.lane
+        infer = Infer(
+            call.path,
+            "POST",
+            "native",
+            call.query,
+            call.headers,
+            lane.name,
+            lane.key,
+            call.tenant,
+            call.klass,
+            timeout_ns,
+            call.trace,
+            call.request_id,
+            call.idempotency_key,
+            call.attempt,
+            call.chain,
+            "",
+            self._tokens.of(call.request_id, lane.name),
+            lane.dev,
+        )
+        self.send(Kind.INFER, rid, pack(infer), call.body, FLAG_END)
+
+    def cancel(self, call: Call) -> None:
+        """Say that nobody waits for a call; its stream stays ours until the replica has ended it."""
+        if call.rid in self.pending:
+            self._cancelled[call.rid] = self._clock.now_ns()
+            self.send(Kind.CANCEL, call.rid)
+
+    def credit(self, call: Call, size: int) -> None:
+        """Say that bytes of a streamed answer were taken."""
+        self.send(Kind.CREDIT, call.rid, _U64.pack(size))
+
+    # -- frames --------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Greet."""
+        self.send(Kind.HELLO, 0, pack(self._hello))
+
+    def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
+        """Hand a frame to the call it belongs to."""
+        try:
+            if kind == Kind.HELLO:
+                self._greeted(unpack_hello(meta))
+            elif rid & 1:
+                self._answered(kind, flags, rid, meta, body)
+            else:
+                self._inbox.take(self, kind, flags, rid, meta, body)
+        except (msgspec.MsgspecError, WireError):
+            self.abort()
+
+    def _answered(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
+        call = self.pending.get(rid)
+        if call is None:
+            return
+        if kind == Kind.RESPONSE:
+            final = bool(flags & FLAG_END)
+            if final:
+                self._end(rid)
+            self._engine.head(call, unpack_response(meta), body, final=final)
+        elif kind == Kind.CHUNK and not flags & FLAG_END:
+            self._engine.chunk(call, body)
+        elif kind in (Kind.END, Kind.CHUNK):
+            if body:
+                self._engine.chunk(call, body)
+            self._end(rid)
+            self._engine.end(call, unpack_trailer(meta) if meta else _NO_TRAILER)
+        elif kind == Kind.ERROR:
+            self._end(rid)
+            self._engine.fail(call, unpack_failure(meta), body)
+
+    def _end(self, rid: int) -> None:
+        del self.pending[rid]
+        self._cancelled.pop(rid, None)
+        if self._when_idle is not None and not self.pending:
+            self._when_idle()
+
+    def _greeted(self, hello: Hello) -> None:
+        if hello.name and hello.name != self.replica:
+            self.abort()  # another process listens at this address now
+            return
+        if hello.state == "draining":
+            self.leave()
+        elif hello.state in ("", "ready") and not self.is_leaving:
+            self.version = hello.version or self.version
+            self._engine.replica_ready(self, self.version, max(1, hello.permits))
+
+    def leave(self) -> None:
+        """Take no more calls; those that are under way go on."""
+        if not self.is_leaving:
+            self.is_leaving = True
+            self._engine.replica_leaving(self.replica)
+
+    def close_when_idle(self) -> None:
+        """Take no more calls and close when the last has ended."""
+        self.leave()
+        self._when_idle = self.close
+        if not self.pending:
+            self.close()
+
+    def sweep(self, now_ns: int) -> None:
+        """Give back the permits of cancelled calls that the replica never ended."""
+        for rid, since_ns in list(self._cancelled.items()):
+            if now_ns - since_ns > CANCEL_GRACE_NS:
+                call = self.pending[rid]
+                self._end(rid)
+                self._engine.settle(call)
+
+    def lost(self, error: Exception | None) -> None:
+        """Tell everybody; the calls that were under way end."""
+        self.pending.clear()
+        self._cancelled.clear()
+        self._when_idle = None
+        self._inbox.drop(self)
+        self._engine.replica_lost(self.replica)
+        self.gone.set()

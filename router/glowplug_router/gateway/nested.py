@@ -1,0 +1,217 @@
+"""How does code inside a call make further calls? Its replica opens a stream on the data link."""
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from glowplug.clock import MILLISECOND
+from glowplug.errors import PROBLEMS
+from glowplug.spec import CHAIN_MAX
+from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.messages import Failure, Infer, Response, Trailer, pack, unpack_infer
+from glowplug_router.gateway.calls import Call, Headers
+from glowplug_router.gateway.links import DataLink, Inbox, Tokens
+from glowplug_router.gateway.problems import Trouble, document
+from glowplug_router.gateway.routes import Lane, Target, no_traffic, pinned, unknown_version
+from glowplug_router.gateway.wishes import CLASSES, PASSED_ON
+
+if TYPE_CHECKING:
+    from glowplug_router.gateway.front import Front
+
+STREAMS_MAX = 1024  # calls that one replica may have open through us
+_U64 = Struct("<Q")
+
+
+class NestedCaller:
+    """A replica that waits for a call it made."""
+
+    __slots__ = ("_link", "_rid", "_streams", "call")
+
+    def __init__(
+        self, link: DataLink, rid: int, streams: dict[int, "NestedCaller | Upload"]
+    ) -> None:
+        self.call: Call | None = None
+        self._link = link
+        self._rid = rid
+        self._streams = streams
+
+    def head(self, call: Call, response: Response, body: bytes, *, final: bool) -> None:
+        headers = (
+            *response.headers,
+            ("x-request-id", call.request_id),
+            ("glowplug-version", f"v{call.lane.number}"),
+        )
+        meta = pack(Response(response.status, headers, response.executed, response.timings))
+        self._link.send(Kind.RESPONSE, self._rid, meta, body, FLAG_END if final else 0)
+        if final:
+            self._streams.pop(self._rid, None)
+
+    def chunk(self, call: Call, body: bytes) -> None:
+        self._link.send(Kind.CHUNK, self._rid, b"", body)
+
+    def end(self, call: Call, trailer: Trailer) -> None:
+        self._link.send(Kind.END, self._rid, pack(trailer), b"", FLAG_END)
+        self._streams.pop(self._rid, None)
+
+    def fail(self, call: Call, trouble: Trouble) -> None:
+        self.refuse(trouble, call.request_id)
+
+    def refuse(self, trouble: Trouble, request_id: str) -> None:
+        """Answer with a failure."""
+        row = PROBLEMS.get(trouble.code)
+        retryable = row is not None and row.retryable
+        retry_after_ms = trouble.retry_after_ns // MILLISECOND
+        failure = Failure(trouble.code, trouble.executed, retryable, trouble.detail, retry_after_ms)
+        self._link.send(
+            Kind.ERROR, self._rid, pack(failure), document(trouble, request_id), FLAG_END
+        )
+        self._streams.pop(self._rid, None)
+
+
+class Upload:
+    """A call whose body is still arriving in pieces."""
+
+    __slots__ = ("infer", "pieces", "size")
+
+    def __init__(self, infer: Infer) -> None:
+        self.infer = infer
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+
+class NestedCalls(Inbox):
+    """The streams that replicas opened, by link."""
+
+    def __init__(self, front: "Front", tokens: Tokens) -> None:
+        self._front = front
+        self._tokens = tokens
+        self._streams: dict[DataLink, dict[int, NestedCaller | Upload]] = {}
+        self._serial = 0
+
+    def take(
+        self, link: DataLink, kind: int, flags: int, rid: int, meta: bytes, body: bytes
+    ) -> None:
+        streams = self._streams.setdefault(link, {})
+        if kind == Kind.INFER and rid not in streams:
+            streams[rid] = Upload(unpack_infer(meta))
+        stream = streams.get(rid)
+        match stream:
+            case Upload() if kind in (Kind.INFER, Kind.CHUNK):
+                self._more(link, rid, stream, body, is_last=bool(flags & FLAG_END))
+            case Upload() if kind == Kind.CANCEL:
+                del streams[rid]
+            case NestedCaller(call=Call() as call):
+                if kind == Kind.CANCEL:
+                    del streams[rid]
+                    self._front.engine.cancel(call)
+                    # The reader of this stream waits for an end as ours does: a cancelled stream is ended too.
+                    link.send(
+                        Kind.ERROR,
+                        rid,
+                        pack(Failure("cancelled", call.executed_so_far)),
+                        b"",
+                        FLAG_END,
+                    )
+                elif kind == Kind.CREDIT and call.link is not None:
+                    call.link.credit(call, _U64.unpack(meta)[0])
+            case _:
+                pass  # of a stream that is over
+
+    def drop(self, link: DataLink) -> None:
+        for stream in self._streams.pop(link, {}).values():
+            if isinstance(stream, NestedCaller) and stream.call is not None:
+                self._front.engine.cancel(stream.call)
+
+    def _more(
+        self, link: DataLink, rid: int, upload: Upload, body: bytes, *, is_last: bool
+    ) -> None:
+        upload.pieces.append(body)
+        upload.size += len(body)
+        streams = self._streams[link]
+        caller = NestedCaller(link, rid, streams)
+        if upload.size > self._front.settings.body_max_bytes:
+            caller.refuse(
+                Trouble(
+                    "too_large", f"a call to {upload.infer.endpoint} has a body over the limit"
+                ),
+                "",
+            )
+        elif len(streams) > STREAMS_MAX:
+            caller.refuse(
+                Trouble("overloaded", f"{link.replica} has {STREAMS_MAX} calls open already"), ""
+            )
+        elif is_last:
+            streams[rid] = caller
+            self._open(link, caller, upload.infer, b"".join(upload.pieces))
+
+    def _open(self, link: DataLink, caller: NestedCaller, infer: Infer, body: bytes) -> None:
+        parent = self._parent(link, infer)
+        if parent is None:
+            detail = f"{link.replica} has no running call {infer.parent!r} with that token"
+            caller.refuse(Trouble("unauthorized", detail), infer.request_id)
+            return
+        chain = (*parent.chain, parent.lane.name)
+        self._serial += 1
+        request_id = f"{parent.request_id}.{self._serial}"
+        if len(chain) >= CHAIN_MAX:
+            detail = f"{' → '.join(chain)} → {infer.endpoint}: that is more than {CHAIN_MAX}"
+            caller.refuse(Trouble("too_deep", detail), request_id)
+            return
+        found = self._lane(infer)
+        if isinstance(found, Trouble):
+            caller.refuse(found, request_id)
+            return
+        target, lane = found
+        call = caller.call = Call(
+            caller,
+            lane,
+            target.path,
+            request_id=request_id,
+            body=body,
+            deadline_ns=self._deadline(parent, infer),
+            tenant=parent.tenant,
+            klass=infer.klass if infer.klass in CLASSES else parent.klass,  # type: ignore[arg-type]  # just checked
+            headers=passed_on(infer.headers),
+            query=infer.query,
+            trace=parent.trace or infer.trace,
+            idempotency_key=infer.idempotency_key,
+            chain=chain,
+            parent=parent.number,
+            has_asked=parent.has_asked or infer.timeout_ns > 0,
+        )
+        self._front.engine.arrive(call)
+
+    def _parent(self, link: DataLink, infer: Infer) -> Call | None:
+        parent = self._front.engine.by_request.get(infer.parent)
+        if parent is None or parent.link is not link:
+            return None
+        return (
+            parent
+            if self._tokens.fits(infer.call_token, parent.request_id, parent.lane.name)
+            else None
+        )
+
+    def _lane(self, infer: Infer) -> tuple[Target, Lane] | Trouble:
+        target = self._front.table.targets.get(infer.endpoint)
+        if target is None:
+            return Trouble("not_found", f"there is no endpoint {infer.endpoint}")
+        if target.stopped:
+            return Trouble("stopped", f"{target.name} is stopped")
+        selector = infer.version.rpartition("@")[2]
+        lane = pinned(target, selector) if selector else target.draw(self._front.chance)
+        if lane is not None:
+            return target, lane
+        return (
+            Trouble("version_not_found", unknown_version(target, selector))
+            if selector
+            else no_traffic(target)
+        )
+
+    def _deadline(self, parent: Call, infer: Infer) -> int:
+        if infer.timeout_ns <= 0:
+            return parent.deadline_ns
+        return min(parent.deadline_ns, self._front.clock.now_ns() + infer.timeout_ns)
+
+
+def passed_on(headers: Headers) -> Headers:
+    """Return the headers that a replica gets to see."""
+    return tuple((name, value) for name, value in headers if name in PASSED_ON)

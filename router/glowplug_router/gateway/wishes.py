@@ -1,0 +1,137 @@
+"""What did the caller ask for besides the call itself? The headers that shape it, checked."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, cast, get_args
+
+from glowplug.clock import SECOND
+from glowplug.spec import Class
+from glowplug_router.gateway.problems import Trouble, bad_request
+
+CLASSES: tuple[str, ...] = get_args(Class)
+PASSED_ON = frozenset(
+    {"content-type", "accept", "content-encoding", "content-language", "accept-language"}
+)
+PASSED_ON_MAX = (
+    1024  # characters of one such header; multipart boundaries and Accept lists are far shorter
+)
+
+# Header names the door looks at; of all others only their size counts.
+HOST = b"host"
+ORIGIN = b"origin"
+AUTHORIZATION = b"authorization"
+LENGTH = b"content-length"
+ENCODING = b"transfer-encoding"
+EXPECT = b"expect"
+REQUEST_ID = b"x-request-id"
+_PREFER = b"prefer"
+_DEADLINE = b"glowplug-deadline"
+_CLASS = b"glowplug-class"
+_TRACE = b"traceparent"
+_IDEMPOTENCY = b"idempotency-key"
+_SHAPING = (_PREFER, _DEADLINE, _CLASS, _TRACE, _IDEMPOTENCY)
+_NATIVE = {name.encode(): name for name in sorted(PASSED_ON)}
+KNOWN = frozenset(
+    {HOST, ORIGIN, AUTHORIZATION, LENGTH, ENCODING, EXPECT, REQUEST_ID, *_SHAPING, *_NATIVE}
+)
+ONCE = frozenset(
+    {
+        HOST,
+        ORIGIN,
+        AUTHORIZATION,
+        LENGTH,
+        ENCODING,
+        _DEADLINE,
+        _CLASS,
+        _IDEMPOTENCY,
+        b"content-type",
+    }
+)
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+
+Known = Mapping[bytes, bytes]
+
+
+class Wishes(NamedTuple):
+    """What the caller asked for."""
+
+    timeout_ns: int  # 0 = not said
+    klass: Class | None = None
+    trace: str = ""
+    idempotency_key: str = ""
+
+
+NOTHING = Wishes(0)
+
+
+def wishes(known: Known) -> Wishes | Trouble:
+    """Return what the headers ask for, or what is wrong with them."""
+    return NOTHING if known.keys().isdisjoint(_SHAPING) else _parse(known)
+
+
+def _parse(known: Known) -> Wishes | Trouble:
+    wait_ns = _wait(known.get(_PREFER, b"").decode("latin-1").lower())
+    if isinstance(wait_ns, Trouble):
+        return wait_ns
+    deadline_ns = _deadline(known.get(_DEADLINE))
+    if isinstance(deadline_ns, Trouble):
+        return deadline_ns
+    klass = known.get(_CLASS, b"").decode("latin-1")
+    if klass and klass not in CLASSES:
+        return bad_request(f"Glowplug-Class is {klass!r}", f"use one of {', '.join(CLASSES)}")
+    key = known.get(_IDEMPOTENCY, b"")
+    if key and not _KEY.fullmatch(key):
+        return bad_request("Idempotency-Key is not 1 to 255 printable ASCII characters")
+    trace = known.get(_TRACE, b"")
+    timeouts = [ns for ns in (wait_ns, deadline_ns) if ns]
+    return Wishes(
+        min(timeouts, default=0),
+        cast(Class, klass) if klass else None,
+        trace.decode() if _TRACEPARENT.fullmatch(trace) else "",
+        key.decode(),
+    )
+
+
+def _wait(prefer: str) -> int | Trouble:
+    """Return the limit that `Prefer: wait=N` sets, 0 for none."""
+    wait_ns = 0
+    for preference in prefer.split(","):
+        text = preference.strip()
+        if text == "respond-async":
+            detail = "Prefer: respond-async asks for a job, and this router has no jobs yet"
+            return bad_request(
+                detail, "leave it out and wait for the answer, at most `Prefer: wait=N` seconds"
+            )
+        match = _WAIT.fullmatch(text)
+        if match is not None:
+            wait_ns = max(1, int(match[1]) * SECOND)
+    return wait_ns
+
+
+def _deadline(value: bytes | None) -> int | Trouble:
+    """Return the limit that `Glowplug-Deadline: SECONDS` sets, 0 for none."""
+    if value is None:
+        return 0
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 1e6:
+        detail = f"Glowplug-Deadline is {value.decode('latin-1')!r}"
+        return bad_request(detail, "give seconds from now, for example `Glowplug-Deadline: 2.5`")
+    return int(seconds * SECOND)
+
+
+def native_headers(known: Known) -> tuple[tuple[str, str], ...]:
+    """Return the headers the replica gets to see."""
+    headers = []
+    for name, value in known.items():
+        text = _NATIVE.get(name)
+        if text is not None and len(value) <= PASSED_ON_MAX:
+            headers.append(
+                (text, value.decode("latin-1"))
+            )  # a comprehension would be no faster, and made for every call
+    return tuple(headers)

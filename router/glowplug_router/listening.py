@@ -1,0 +1,77 @@
+"""Where does the router listen, and may it?"""
+
+import errno
+import ipaddress
+import socket
+
+from glowplug.errors import ConfigError
+from glowplug_router.settings import UpSettings
+
+BACKLOG = 2048  # connections that wait while a gateway restarts
+
+
+def listen(settings: UpSettings) -> socket.socket:
+    """Bind and listen; the socket outlives every gateway, so that no connection is ever refused.
+
+    Raises:
+        ConfigError: The address is taken, not ours, or open to the network without a name.
+    """
+    refuse_open_door(settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((settings.host, settings.port))
+        sock.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise _bind_error(settings, error) from error
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """Return the URL people on this machine use."""
+    host, port = sock.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def refuse_open_door(settings: UpSettings) -> None:
+    """Refuse an address that others can reach, unless the router was told which names it answers to."""
+    if is_loopback(settings.host) or settings.hosts:
+        return
+    raise ConfigError(
+        f"{settings.host} can be reached from the network, in plain HTTP",
+        hint="put TLS in front (Caddy, a load balancer), and name what it asks for:"
+        f" `glowplug up --host {settings.host} --allow-host router.example.org`",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can connect to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind_error(settings: UpSettings, error: Exception) -> ConfigError:
+    number = getattr(error, "errno", 0)
+    if number == errno.EADDRINUSE:
+        return ConfigError(
+            f"port {settings.port} of {settings.host} is taken",
+            hint=f"`ss -ltnp 'sport = :{settings.port}'` shows by whom;"
+            f" `glowplug up --port {settings.port + 1}` takes another, `--port 0` any free one",
+        )
+    if number == errno.EACCES:
+        return ConfigError(
+            f"port {settings.port} is reserved for root",
+            hint="use one above 1023: `glowplug up --port 8686`",
+        )
+    return ConfigError(
+        f"cannot listen on {settings.host}:{settings.port}: {error}",
+        hint="use an address of this machine: `glowplug up --host 127.0.0.1`",
+    )

@@ -1,0 +1,141 @@
+"""How are objects kept in a folder so that a half-written one can never be read?
+
+Bytes go to a temporary file in the folder they will live in, are hashed on the way, synced, and renamed to their digest
+only when the digest is right. A reader therefore sees all of an object or nothing.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio import to_thread
+
+from glowplug.errors import CallError, call_error
+
+PIECE_BYTES = 1024 * 1024  # written and read at once: few hops to the thread, little memory
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_HEX = frozenset("0123456789abcdef")
+_TEMPORARY = ".part-"
+
+Opener = Callable[[Path], BinaryIO]
+
+
+def create(path: Path) -> BinaryIO:
+    """Open a new file for writing; the default opener."""
+    return path.open("xb", buffering=0)
+
+
+class DirectoryObjects:
+    """The ObjectStore port on a folder: `sha256/ab/<hex>`. Removes what an interrupted upload left."""
+
+    def __init__(self, root: Path, opener: Opener = create) -> None:
+        self._root = root
+        self._opener = opener
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in root.glob(f"sha256/*/{_TEMPORARY}*"):
+            left.unlink(missing_ok=True)
+
+    async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
+        def look() -> tuple[str, ...]:
+            return tuple(digest for digest in digests if not self._path(digest).is_file())
+
+        return await to_thread.run_sync(look)
+
+    async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
+        path = self._path(digest)
+        part = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = await self._write(part, pieces, digest, limit_bytes)
+            await to_thread.run_sync(_publish, part, path)
+        except OSError as error:
+            if error.errno in _NO_SPACE:
+                message = f"no space left for {digest} in {self._root}"
+                raise call_error("disk_full", message, executed="no") from error
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+        return size
+
+    async def get(self, digest: str) -> AsyncIterator[bytes]:
+        try:
+            file = await anyio.open_file(self._path(digest), "rb")
+        except FileNotFoundError:
+            raise _absent(digest) from None
+        async with file:
+            while piece := await file.read(PIECE_BYTES):
+                yield piece
+
+    async def delete(self, digest: str) -> None:
+        self._path(digest).unlink(missing_ok=True)
+
+    async def _write(
+        self, part: Path, pieces: AsyncIterator[bytes], digest: str, limit_bytes: int
+    ) -> int:
+        sha = hashlib.sha256()
+        size = 0
+
+        def write(data: bytes) -> None:
+            sha.update(data)
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+
+        with self._opener(part) as file:
+            async for data in _gathered(pieces):
+                size += len(data)
+                if size > limit_bytes:
+                    raise call_error(
+                        "too_large", f"{digest} is over {limit_bytes} bytes", executed="no"
+                    )
+                await to_thread.run_sync(write, data)
+            if f"sha256:{sha.hexdigest()}" != digest:
+                message = (
+                    f"the {size} bytes sent as {digest} have the digest sha256:{sha.hexdigest()}"
+                )
+                raise call_error("digest_mismatch", message, executed="no")
+            await to_thread.run_sync(os.fsync, file.fileno())
+        return size
+
+    def _path(self, digest: str) -> Path:
+        hex_digits = sha256_hex(digest)
+        return self._root / "sha256" / hex_digits[:2] / hex_digits
+
+
+def sha256_hex(digest: str) -> str:
+    """Return the hex digits of "sha256:<hex>"; anything else could name a path outside the folder."""
+    scheme, _, digits = digest.partition(":")
+    if scheme != "sha256" or len(digits) != 64 or not _HEX.issuperset(digits):
+        message = f"{digest[:80]!r} is no digest: write sha256: and 64 hex digits"
+        raise call_error("bad_request", message, executed="no")
+    return digits
+
+
+async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Join small pieces, so that each hop to the thread is worth its price."""
+    held = bytearray()
+    async for piece in pieces:
+        held += piece
+        if len(held) >= PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
+
+
+def _publish(part: Path, path: Path) -> None:
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name must survive a power cut as well as the bytes
+    finally:
+        os.close(folder)
+
+
+def _absent(digest: str) -> CallError:
+    return call_error("not_found", f"there is no object {digest} here", executed="no")

@@ -1,0 +1,48 @@
+"""What does an ObjectStore do, with nothing but a dictionary? For tests and the simulator."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+
+from glowplug.errors import call_error
+
+
+class MemoryObjects:
+    """The ObjectStore port in this process's memory."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
+        return tuple(digest for digest in digests if _checked(digest) not in self._objects)
+
+    async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
+        _checked(digest)
+        held = bytearray()
+        async for piece in pieces:
+            held += piece
+            if len(held) > limit_bytes:
+                raise call_error(
+                    "too_large", f"{digest} is over {limit_bytes} bytes", executed="no"
+                )
+        actual = f"sha256:{hashlib.sha256(held).hexdigest()}"
+        if actual != digest:
+            message = f"the {len(held)} bytes sent as {digest} have the digest {actual}"
+            raise call_error("digest_mismatch", message, executed="no")
+        self._objects[digest] = bytes(held)
+        return len(held)
+
+    async def get(self, digest: str) -> AsyncIterator[bytes]:
+        if digest not in self._objects:
+            raise call_error("not_found", f"there is no object {digest} here", executed="no")
+        yield self._objects[digest]
+
+    async def delete(self, digest: str) -> None:
+        self._objects.pop(_checked(digest), None)
+
+
+def _checked(digest: str) -> str:
+    scheme, _, digits = digest.partition(":")
+    if scheme != "sha256" or len(digits) != 64 or set(digits) - set("0123456789abcdef"):
+        message = f"{digest[:80]!r} is no digest: write sha256: and 64 hex digits"
+        raise call_error("bad_request", message, executed="no")
+    return digest

@@ -1,0 +1,1 @@
+"""Where do nodes come from? Adapters of the Provider port."""

@@ -1,0 +1,275 @@
+"""Does what happens keep what we promise? Every fact of a run passes through here.
+
+Each invariant has a name; `tests/simulation` plants a fault for each and sees it reported.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from glowplug.clock import SECOND
+from glowplug_router.dispatch import DispatchState
+from glowplug_router.policy.rollout import max_replicas, min_replicas
+from glowplug_router.records import Drain, Forget, Observed, Plan, Replica, Served, Start, Swap
+from glowplug_router.simulation.controller import Planner
+from glowplug_router.simulation.facts import (
+    Accepted,
+    Answered,
+    Commanded,
+    Fact,
+    Freed,
+    Linked,
+    Planned,
+    RankDone,
+    RankRuns,
+    Sent,
+    Stepped,
+    Unlinked,
+)
+from glowplug_router.simulation.node import SimNode
+from glowplug_router.simulation.world import World
+
+INVARIANTS = (
+    "answered_once",  # every accepted call is answered exactly once, by its deadline
+    "one_owner",  # no call is at two replicas
+    "permits",  # no replica is sent, or runs, more than its permits
+    "no_dispatch_to_leaving",  # a replica that is leaving or lost is sent nothing
+    "conservation",  # every open call is queued or in flight in the dispatcher, and nowhere else
+    "no_idle_permit",  # no call waits where a permit is free
+    "max",  # never more than max starting and ready, planned or real
+    "room",  # no GPU given twice, no memory given that is not there
+    "idempotence",  # a plan of the planned state has no actions
+    "epoch",  # no agent obeys an older controller than it already has
+    "reaches_zero",  # an idle endpoint ends at its min
+    "unowned",  # at the end every process is one the controller wants
+)
+OVER_MAX_NS = 10 * SECOND  # real ranks above max that a late message or a restart explains
+QUIET_PLANS = 8  # of plans without actions, one in so many is made again
+KEPT_MAX = 50  # violations written down; more of them say nothing new
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken."""
+
+    invariant: str
+    at_ns: int
+    text: str
+
+
+class Checkers:
+    """All invariants of one run."""
+
+    def __init__(self, world: World, planner: Planner) -> None:
+        self.violations: list[Violation] = []
+        self.answered = 0
+        self._plans = 0
+        self._world, self._planner = world, planner
+        self._open: dict[int, int] = {}  # call -> when it must be answered
+        self._over: set[int] = set()
+        self._owner: dict[int, str] = {}  # call -> replica
+        self._at: dict[str, set[int]] = {}  # replica -> calls there
+        self._permits: dict[str, int] = {}  # replicas that may be sent calls
+        self._running: dict[int, str] = {}  # call -> rank that runs it
+        self._epochs: dict[str, int] = {}
+        self._over_max_ns: dict[str, int] = {}
+
+    def observe(self, fact: Fact) -> None:  # noqa: C901 one case a fact, nothing else
+        """Check one fact."""
+        match fact:
+            case Stepped(state=state):
+                self._step(state)
+            case Sent(call=call, replica=replica):
+                self._send(call, replica)
+            case Freed(call=call, replica=replica):
+                self._free(call, replica)
+            case RankRuns():
+                self._rank_runs(fact)
+            case RankDone(call=call):
+                self._running.pop(call, None)
+            case Accepted(call=call, due_ns=due_ns):
+                self._open[call] = due_ns
+            case Answered(call=call):
+                self._answer(call)
+            case Linked(replica=replica, permits=permits):
+                self._permits[replica] = permits
+            case Unlinked(replica=replica, is_lost=is_lost):
+                self._unlink(replica, is_lost)
+            case Planned():
+                self._plan(fact)
+            case Commanded(node=node, epoch=epoch):
+                highest = self._epochs.get(node, 0)
+                self._expect(
+                    epoch >= highest, "epoch", f"{node} obeyed epoch {epoch} after {highest}"
+                )
+                self._epochs[node] = max(epoch, highest)
+
+    def _expect(self, holds: bool, invariant: str, text: str) -> None:
+        if not holds and len(self.violations) < KEPT_MAX:
+            self.violations.append(Violation(invariant, self._world.now_ns, text))
+
+    # -- calls
+
+    def _answer(self, call: int) -> None:
+        self.answered += 1
+        known = self._open.pop(call, None) is not None
+        self._expect(
+            known and call not in self._over, "answered_once", f"call {call} was answered again"
+        )
+        self._over.add(call)
+
+    def _send(self, call: int, replica: str) -> None:
+        owner = self._owner.get(call)
+        self._expect(owner is None, "one_owner", f"call {call} sent to {replica} while at {owner}")
+        permits = self._permits.get(replica)
+        self._expect(
+            permits is not None, "no_dispatch_to_leaving", f"call {call} sent to {replica}"
+        )
+        there = self._at.setdefault(replica, set())
+        there.add(call)
+        self._expect(
+            permits is None or len(there) <= permits,
+            "permits",
+            f"{replica}: {len(there)} of {permits}",
+        )
+        self._owner[call] = replica
+
+    def _free(self, call: int, replica: str) -> None:
+        if self._owner.get(call) == replica:
+            del self._owner[call]
+        self._at.get(replica, set()).discard(call)
+
+    def _unlink(self, replica: str, is_lost: bool) -> None:
+        self._permits.pop(replica, None)
+        if is_lost:
+            for call in tuple(self._at.get(replica, ())):
+                self._free(call, replica)
+
+    def _rank_runs(self, fact: RankRuns) -> None:
+        other = self._running.get(fact.call)
+        self._expect(
+            other is None, "one_owner", f"call {fact.call} runs on {other} and {fact.replica}"
+        )
+        self._running[fact.call] = fact.replica
+        self._expect(fact.running <= fact.permits, "permits", f"{fact.replica} runs {fact.running}")
+
+    def _step(self, state: DispatchState) -> None:
+        lost = self._open.keys() - state.calls.keys()
+        self._expect(
+            not lost, "conservation", f"open calls unknown to the dispatcher: {sorted(lost)[:5]}"
+        )
+        queued = running = 0
+        for version in state.versions.values():
+            queued += version.waiting.count
+            running += version.running
+            if version.waiting.count and version.pool.first() is not None:
+                self._expect(
+                    False, "no_idle_permit", f"{version.waiting.count} calls of {version.key} wait"
+                )
+        self._expect(
+            running == len(self._owner) and queued + running == len(state.calls),
+            "conservation",
+            f"{len(state.calls)} calls: {queued} queued, {running} in flight, {len(self._owner)} at replicas",
+        )
+
+    # -- plans
+
+    def _plan(self, fact: Planned) -> None:
+        observed, plan = fact.observed, fact.plan
+        planned = planned_state(observed, plan)
+        served = {version.key: version for version in observed.served}
+        if plan.memory.versions and self._sees_nodes(observed):
+            for key, count in working(planned.replicas).items():
+                highest = max_replicas(served[key]) if key in served else 0
+                self._expect(count <= highest, "max", f"{count} of {key} planned, max {highest}")
+        self._check_room(planned, served)
+        self._plans += 1
+        if not plan.actions and self._plans % QUIET_PLANS:
+            return
+        again = self._planner(planned, fact.demand, plan.memory, self._world.now_ns)
+        self._expect(
+            not again.actions,
+            "idempotence",
+            f"a plan of the planned state wants {again.actions[:2]}",
+        )
+
+    def _sees_nodes(self, observed: Observed) -> bool:
+        return any(self._world.now_ns - node.seen_ns < OVER_MAX_NS for node in observed.nodes)
+
+    def _check_room(self, planned: Observed, served: dict[str, Served]) -> None:
+        for node in planned.nodes:
+            there = [replica for replica in planned.replicas if replica.node == node.id]
+            gpus = [uuid for replica in there for uuid in replica.gpus]
+            self._expect(len(gpus) == len(set(gpus)), "room", f"{node.id}: {sorted(gpus)}")
+            memory_bytes = sum(served[r.version].memory_bytes for r in there if r.version in served)
+            self._expect(
+                memory_bytes <= node.memory_bytes,
+                "room",
+                f"{node.id}: {memory_bytes >> 20} MiB given",
+            )
+
+    # -- the real thing
+
+    def census(self, nodes: Iterable[SimNode], served: dict[str, Served]) -> None:
+        """Look at the processes themselves, and at calls that should be answered by now."""
+        now_ns = self._world.now_ns
+        late = [call for call, due_ns in self._open.items() if due_ns < now_ns]
+        self._expect(
+            not late, "answered_once", f"calls past their deadline without an answer: {late[:5]}"
+        )
+        counts: dict[str, int] = {}
+        for node in nodes:
+            for rank in node.ranks.values() if node.is_connected else ():
+                if rank.state in ("starting", "ready"):
+                    counts[rank.version] = counts.get(rank.version, 0) + 1
+        over = {
+            k: n for k, n in counts.items() if n > (max_replicas(served[k]) if k in served else 0)
+        }
+        self._over_max_ns = {key: self._over_max_ns.get(key, now_ns) for key in over}
+        for key, since_ns in self._over_max_ns.items():
+            self._expect(
+                now_ns - since_ns <= OVER_MAX_NS, "max", f"{over[key]} of {key} really run"
+            )
+
+    def end(self, nodes: Iterable[SimNode], wanted: set[str], served: dict[str, Served]) -> None:
+        """Check what is left when nothing has happened for long."""
+        self._expect(not self._open, "answered_once", f"never answered: {sorted(self._open)[:5]}")
+        counts: dict[str, int] = {}
+        for node in nodes:
+            for rank in node.ranks.values():
+                if rank.is_alive:
+                    counts[rank.version] = counts.get(rank.version, 0) + 1
+                    is_owned = rank.id in wanted and rank.id in node.wanted
+                    self._expect(
+                        is_owned, "unowned", f"{rank.id} is {rank.state} on {node.machine.id}"
+                    )
+        for key in sorted(counts.keys() | served.keys()):
+            lowest = min_replicas(served[key]) if key in served else 0
+            count = counts.get(key, 0)
+            self._expect(count <= lowest, "reaches_zero", f"{count} of {key} left, min {lowest}")
+
+
+def planned_state(observed: Observed, plan: Plan) -> Observed:
+    """Return what would be observed if the plan had been carried out this moment."""
+    replicas = {replica.id: replica for replica in observed.replicas}
+    for action in plan.actions:
+        match action:
+            case Start(replica=id, version=version, node=node, gpus=gpus):
+                replicas[id] = Replica(
+                    id=id, version=version, node=node, state="starting", gpus=gpus
+                )
+            case Drain(replica=id):
+                replicas[id] = replace(replicas[id], state="draining")
+            case Forget(replica=id):
+                replicas.pop(id, None)
+            case Swap(replica=id, version=version):
+                replicas[id] = replace(replicas[id], version=version, state="starting")
+    return replace(observed, replicas=tuple(replicas.values()))
+
+
+def working(replicas: Iterable[Replica]) -> dict[str, int]:
+    """Return how many replicas of each version start or are ready."""
+    counts: dict[str, int] = {}
+    for replica in replicas:
+        if replica.state in ("starting", "ready"):
+            counts[replica.version] = counts.get(replica.version, 0) + 1
+    return counts

@@ -1,0 +1,143 @@
+"""What does one seed do? Puts a world together, lets it run, and returns what was found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from glowplug.clock import HOUR, SECOND
+from glowplug_router.dispatch import step
+from glowplug_router.plan import plan
+from glowplug_router.simulation import faults, scenario
+from glowplug_router.simulation.checkers import Checkers, Violation
+from glowplug_router.simulation.controller import Planner, SimController, Store
+from glowplug_router.simulation.gateway import SimGateway, Step
+from glowplug_router.simulation.node import Rank, SimNode
+from glowplug_router.simulation.world import World
+
+CENSUS_EVERY_NS = SECOND
+CALM_NS = 14 * SECOND  # when faults end
+END_NS = 75 * SECOND  # all waits, back-offs, leases and idle times are over long before
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is under test; tests plant faulty ones to see that the checkers notice."""
+
+    step: Step = step
+    planner: Planner = plan
+    node: type[SimNode] = SimNode
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a seed came to."""
+
+    seed: int
+    digest: str
+    events: int
+    calls: int
+    violations: tuple[Violation, ...]
+
+
+@dataclass(slots=True)
+class _Simulation:
+    """Everything of one run."""
+
+    world: World
+    drawn: scenario.Scenario
+    rates: faults.Rates
+    nodes: dict[str, SimNode]
+    gateway: SimGateway
+    controller: SimController
+    checkers: Checkers
+
+
+def run_seed(seed: int, subject: Subject | None = None) -> Outcome:
+    """Run one seed to its end."""
+    simulation = _assembled(seed, subject or Subject())
+    world, checkers, controller = simulation.world, simulation.checkers, simulation.controller
+    for arrival in simulation.drawn.arrivals:
+        world.at(world.now_ns + arrival.at_ns, partial(simulation.gateway.arrive, arrival))
+    _plan_faults(simulation)
+    while world.now_ns < END_NS:
+        world.run(world.now_ns + CENSUS_EVERY_NS)
+        checkers.census(simulation.nodes.values(), controller.store.served)
+    checkers.end(simulation.nodes.values(), controller.wanted, controller.store.served)
+    world.record(f"answered {checkers.answered}")
+    return Outcome(seed, world.digest, world.events, checkers.answered, tuple(checkers.violations))
+
+
+def _assembled(seed: int, subject: Subject) -> _Simulation:
+    world = World(seed)
+    drawn = scenario.drawn(world.random)
+    rates = faults.drawn(world)
+    post = faults.Post(world, rates, CALM_NS)
+    checkers = Checkers(world, subject.planner)
+    endpoints = {endpoint.name: endpoint for endpoint in drawn.endpoints}
+    store = Store({endpoint.served.key: endpoint.served for endpoint in drawn.endpoints})
+    controller = SimController(world, post, subject.planner, checkers.observe, store, endpoints)
+    nodes = {
+        machine.id: subject.node(world, post, machine, endpoints, checkers.observe, controller.hear)
+        for machine in drawn.machines
+    }
+    find = partial(_find, nodes)
+    gateway = SimGateway(world, post, subject.step, checkers.observe, controller.count, find)
+    controller.nodes = nodes
+    controller.publish = gateway.learn
+    return _Simulation(world, drawn, rates, nodes, gateway, controller, checkers)
+
+
+def _find(nodes: dict[str, SimNode], replica: str) -> Rank | None:
+    for node in nodes.values():
+        if replica in node.ranks:
+            return node.ranks[replica]
+    return None
+
+
+# -- faults and changes, drawn over the time of the load
+
+
+def _plan_faults(simulation: _Simulation) -> None:
+    world, rates = simulation.world, simulation.rates
+    random = world.random
+    names = [endpoint.name for endpoint in simulation.drawn.endpoints]
+
+    controller = simulation.controller
+    acts: list[Callable[[], None]] = [partial(_kill_a_rank, simulation)] * rates.kills
+    acts += [controller.restart] * rates.restarts
+    acts += [partial(_lose_an_agent, simulation) for _ in range(rates.agents)]
+    acts += [partial(_lose_a_node, simulation) for _ in range(rates.nodes)]
+    acts += [
+        partial(world.clock.step_wall, random.choice((-HOUR, HOUR)))
+        for _ in range(rates.clock_steps)
+    ]
+    acts += [partial(controller.deploy, random.choice(names)) for _ in range(random.randint(0, 2))]
+    if random.random() < 0.5:
+        low, high = random.randint(0, 2), random.randint(0, 4)
+        acts.append(partial(controller.set_limits, random.choice(names), low, high))
+    for act in acts:
+        world.at(random.randrange(SECOND, CALM_NS), act)
+
+
+def _lose_an_agent(simulation: _Simulation) -> None:
+    random = simulation.world.random
+    for_ns = random.choice((1, 20, 35)) * SECOND
+    random.choice(list(simulation.nodes.values())).disconnect(for_ns)
+
+
+def _lose_a_node(simulation: _Simulation) -> None:
+    random = simulation.world.random
+    random.choice(list(simulation.nodes.values())).power_off(random.randrange(SECOND, 20 * SECOND))
+
+
+def _kill_a_rank(simulation: _Simulation) -> None:
+    ranks = [
+        (node, rank)
+        for node in simulation.nodes.values()
+        for rank in node.ranks.values()
+        if rank.is_alive
+    ]
+    if ranks:
+        node, rank = simulation.world.random.choice(ranks)
+        rank.die("failed")
+        node.report()

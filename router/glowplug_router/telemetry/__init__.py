@@ -1,0 +1,1 @@
+"""How does the router tell what it does?"""

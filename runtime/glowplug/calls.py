@@ -1,0 +1,142 @@
+"""How does a caller write down arguments and read the answer? With the endpoint's types, or without knowing them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from glowplug.context import Answer
+from glowplug.errors import CallError, InvalidRequestError
+from glowplug.multipart import Part, encode_multipart
+from glowplug.schema import JSON, RAW, Contract
+
+
+class CallFormat(Protocol):
+    """Both directions of one endpoint's calls, from the caller's side."""
+
+    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Return content type and body."""
+        ...
+
+    def value(self, answer: Answer) -> Any:
+        """Return what the endpoint returned."""
+        ...
+
+    def item(self, text: bytes) -> Any:
+        """Return one item of a stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TypedFormat:
+    """For an endpoint whose code is here: arguments are checked before they leave, answers come back as declared."""
+
+    contract: Contract
+
+    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Return JSON; the bytes themselves for a lone `bytes`; a form where there are files."""
+        contract = self.contract
+        values = self._bound(args, kwargs)
+        if contract.schema.raw_body in values:
+            return RAW, bytes(contract.arguments_from_values(values)[contract.schema.raw_body])
+        if not contract.schema.files:
+            return JSON, contract.json_of_arguments(values)
+        checked = contract.arguments_from_values(values)
+        parts: list[Part] = []
+        for name in values:
+            files = checked[name] if isinstance(checked[name], list) else [checked[name]]
+            if (
+                name in contract.schema.files
+                and files
+                and all(isinstance(one, bytes) for one in files)
+            ):
+                parts += [Part(name, one, filename=name, content_type=RAW) for one in files]
+            else:
+                parts.append(
+                    Part(name, contract.json_of_argument(name, checked[name]), content_type=JSON)
+                )
+        return encode_multipart(parts)
+
+    def value(self, answer: Answer) -> Any:
+        """Return the answer as the declared type."""
+        if _is_raw(answer):
+            return answer.body
+        return self.contract.answer_from_json(answer.body)
+
+    def item(self, text: bytes) -> Any:
+        """Return one item as the declared type."""
+        return self.contract.answer_from_json(text)
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        names = list(self.contract.types)
+        if len(args) > len(names):
+            raise InvalidRequestError(
+                f"`{self.contract.label}` takes {len(names)} arguments, not {len(args)}",
+                executed="no",
+            )
+        values = dict(zip(names, args, strict=False))
+        twice = sorted(values.keys() & kwargs.keys())
+        if twice:
+            raise InvalidRequestError(
+                f"`{self.contract.label}` got two values for `{twice[0]}`", executed="no"
+            )
+        return {**values, **kwargs}
+
+
+@dataclass(frozen=True, slots=True)
+class UntypedFormat:
+    """For an endpoint found by name: arguments by name, plain JSON values back."""
+
+    label: str
+
+    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Return JSON, or the bytes themselves for a single `bytes`, or a form where there are some among others."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], bytes):
+            return RAW, args[0]
+        if args:
+            raise InvalidRequestError(
+                f"{self.label} was found by name: pass its arguments by name", executed="no"
+            )
+        if len(kwargs) == 1 and all(isinstance(value, bytes) for value in kwargs.values()):
+            return RAW, next(iter(kwargs.values()))
+        if not any(isinstance(value, bytes) for value in kwargs.values()):
+            return JSON, _to_json(kwargs)
+        parts = [
+            Part(name, value, filename=name, content_type=RAW)
+            if isinstance(value, bytes)
+            else Part(name, _to_json(value), content_type=JSON)
+            for name, value in kwargs.items()
+        ]
+        return encode_multipart(parts)
+
+    def value(self, answer: Answer) -> Any:
+        """Return the answer's JSON, or its bytes."""
+        return answer.body if _is_raw(answer) else _from_json(answer.body)
+
+    def item(self, text: bytes) -> Any:
+        """Return the item's JSON."""
+        return _from_json(text)
+
+
+def _is_raw(answer: Answer) -> bool:
+    return answer.headers.get("content-type", JSON).partition(";")[0].strip().lower() == RAW
+
+
+def _to_json(value: Any) -> bytes:
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(value, bytes_mode="base64", inf_nan_mode="strings")
+    except PydanticSerializationError as error:
+        raise InvalidRequestError(
+            f"the arguments cannot be written as JSON: {error}", executed="no"
+        ) from None
+
+
+def _from_json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CallError(
+            f"the answer is not JSON: {error}", code="bad_response", executed="yes"
+        ) from None

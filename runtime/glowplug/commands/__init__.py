@@ -1,0 +1,1 @@
+"""How do people use a router from a terminal? One module a family of verbs."""

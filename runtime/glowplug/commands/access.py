@@ -1,0 +1,126 @@
+"""Who may call, and what may endpoints know? keys and secrets."""
+
+import sys
+
+import click
+
+from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.output import Output, ago, verb
+from glowplug.commands.places import profile_option
+from glowplug.control_client import Control
+from glowplug.errors import ConfigError
+from glowplug.units import duration_ns
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command("list")
+@profile_option
+@verb
+def list_keys(out: Output, profile: str | None) -> None:
+    """Show the keys; secrets are never kept, so never shown."""
+    with Control.open(profile) as control:
+        rows = control.get("/keys")["keys"]
+    now = SystemClock().wall_ns()
+    out.table(
+        ("id", "name", "tenant", "scopes", "made", "state"),
+        [
+            (
+                row["id"],
+                row["name"] or "-",
+                row["tenant"],
+                ",".join(row["scopes"]),
+                ago(row["created_wall_ns"], now),
+                "revoked" if row["revoked"] else "live",
+            )
+            for row in rows
+        ],
+    )
+    out.result({"keys": rows})
+
+
+@keys.command("create")
+@click.option("--name", default="", help="What it is for.")
+@click.option("--tenant", default="", help="Whose calls it makes; its own name by default.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="invoke:*, invoke:app/*, invoke:app/endpoint, deploy:*, read, admin."
+)
+@click.option("--expires", metavar="TIME", help="Time after which it ends: 30d, 12h.")
+@profile_option
+@verb
+def create_key(
+    out: Output, name: str, tenant: str, scopes: tuple[str, ...], expires: str | None, profile: str | None
+) -> None:
+    """Make a key. Its secret is shown once, now; without --scope it may call every endpoint."""
+    body = {"name": name, "tenant": tenant, "scopes": list(scopes) or ["invoke:*"]}
+    if expires is not None:
+        body["expires_s"] = duration_ns(expires, "--expires") // SECOND
+    with Control.open(profile) as control:
+        made = control.post("/keys", body)
+    out.say(made["key"])
+    out.note("keep it now: it is not shown again")
+    out.result(made)
+
+
+@keys.command("revoke")
+@click.argument("id")
+@profile_option
+@verb
+def revoke_key(out: Output, id: str, profile: str | None) -> None:  # noqa: A002  # the CLI's word
+    """End a key at once."""
+    with Control.open(profile) as control:
+        control.delete(f"/keys/{id}")
+    out.say(f"{id} is revoked")
+    out.result({"id": id, "revoked": True})
+
+
+@click.group()
+def secrets() -> None:
+    """Set, list and remove secrets: endpoints name them, only their processes see the values."""
+
+
+@secrets.command("list")
+@profile_option
+@verb
+def list_secrets(out: Output, profile: str | None) -> None:
+    """Show the names."""
+    with Control.open(profile) as control:
+        names = control.get("/secrets")["secrets"]
+    for name in names:
+        out.say(name)
+    if not names:
+        out.note("none yet: `glowplug secrets set NAME` reads the value from stdin")
+    out.result({"secrets": names})
+
+
+@secrets.command("set")
+@click.argument("name")
+@profile_option
+@verb
+def set_secret(out: Output, name: str, profile: str | None) -> None:
+    """Set a secret; its value is asked for, or read from stdin, so that it is in no shell history."""
+    if sys.stdin.isatty():
+        value = click.prompt(f"value of {name}", hide_input=True, err=True)
+    else:
+        value = sys.stdin.read().rstrip("\n")
+    if not value:
+        raise ConfigError("the value is empty", hint=f"printf %s VALUE | glowplug secrets set {name}")
+    with Control.open(profile) as control:
+        control.put(f"/secrets/{name}", value.encode())
+    out.say(f"{name} is set; replicas started from now on see it")
+    out.result({"name": name, "set": True})
+
+
+@secrets.command("remove")
+@click.argument("name")
+@profile_option
+@verb
+def remove_secret(out: Output, name: str, profile: str | None) -> None:
+    """Forget a secret."""
+    with Control.open(profile) as control:
+        control.delete(f"/secrets/{name}")
+    out.say(f"{name} is removed")
+    out.result({"name": name, "removed": True})

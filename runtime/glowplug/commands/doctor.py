@@ -1,0 +1,141 @@
+"""What is wrong with this machine, and what mends it? Checks that look, never change."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from glowplug.commands.output import EXIT_FAILED, Output, verb
+from glowplug.settings import SOCKET_PATH_MAX, Home, home
+
+FREE_MIN_BYTES = 1 << 30  # an environment with a model framework needs about this much
+PYTHON_MIN = (3, 11)
+_MARK = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's outcome; `fix` is empty when there is nothing to do."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+
+
+def findings(place: Home, port: int) -> Iterator[Finding]:
+    """Yield every check of this machine."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _extras,
+        lambda: _folder(place),
+        lambda: _disk(place),
+        lambda: _sockets(place),
+        lambda: _port(port),
+        _kernel,
+        _memory,
+        _gpu,
+    )
+    for check in checks:
+        yield check()
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < PYTHON_MIN:
+        return Finding("python", "fail", version, "use Python 3.11 or later")
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _extras() -> Finding:
+    wanted = {"starlette": "local", "uvicorn": "local", "httptools": "local", "apsw": "local", "uv": "packager"}
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding("packages", "warn", f"missing: {', '.join(missing)}", "pip install 'glowplug[local]'")
+    return Finding("packages", "ok", "router and packager are installed")
+
+
+def _folder(place: Home) -> Finding:
+    parent = place.root
+    while not parent.exists():
+        parent = parent.parent
+    if not os.access(parent, os.W_OK):
+        return Finding("home", "fail", f"{place.root} cannot be written", "set GLOWPLUG_HOME to a folder of yours")
+    return Finding("home", "ok", str(place.root))
+
+
+def _disk(place: Home) -> Finding:
+    parent = place.root
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    text = f"{free / (1 << 30):.1f} GiB free at {parent}"
+    if free < FREE_MIN_BYTES:
+        return Finding("disk", "warn", text, "free some space, or move GLOWPLUG_HOME")
+    return Finding("disk", "ok", text)
+
+
+def _sockets(place: Home) -> Finding:
+    length = len(str(place.run))
+    if length > SOCKET_PATH_MAX:
+        return Finding("sockets", "fail", f"{place.run} is too long for a socket", "set TMPDIR to a shorter path")
+    return Finding("sockets", "ok", str(place.run))
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return Finding("port", "warn", f"{port} is taken (by glowplug, if `glowplug status` answers)", "`glowplug up --port 0` takes a free one")
+    return Finding("port", "ok", f"{port} is free")
+
+
+def _kernel() -> Finding:
+    lacking = [name for name in ("pidfd_open", "memfd_create") if not hasattr(os, name)]
+    if platform.system() != "Linux":
+        return Finding("kernel", "warn", platform.platform(), "fine for development: fallbacks are used; serve from Linux")
+    if lacking:
+        return Finding("kernel", "warn", f"without {', '.join(lacking)}", "fallbacks are used; a newer kernel starts replicas faster")
+    return Finding("kernel", "ok", platform.release())
+
+
+def _memory() -> Finding:
+    for path in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")):
+        limit = path / "cgroup.procs"
+        if limit.exists() and os.access(limit, os.W_OK):
+            return Finding("memory limits", "ok", f"enforced with {path}")
+    return Finding("memory limits", "warn", "`memory=` is shown but not enforced here", "run as root, or delegate a cgroup: systemd-run --user -p Delegate=yes glowplug up")
+
+
+def _gpu() -> Finding:
+    if not Path("/proc/driver/nvidia/version").exists():
+        return Finding("gpu", "ok", 'none; device="auto" runs on the CPU')
+    if importlib.util.find_spec("pynvml") is None:
+        return Finding("gpu", "warn", "a driver is here, but nvidia-ml-py is not", "pip install 'glowplug[gpu]'")
+    return Finding("gpu", "ok", "driver and nvidia-ml-py found")
+
+
+@click.command()
+@click.option("--port", default=8686, show_default=True, help="The port `up` would use.")
+@verb
+def doctor(out: Output, port: int) -> None:
+    """Check this machine and say what to mend."""
+    found = list(findings(home(), port))
+    for one in found:
+        colour = {"ok": "green", "warn": "yellow", "fail": "red"}[one.state]
+        out.say(f"{click.style(_MARK[one.state], fg=colour)}  {one.name:<14} {one.detail}")
+        if one.fix:
+            out.say(f"      {'':<14} → {one.fix}")
+    out.result({"findings": [asdict(one) for one in found]})
+    if any(one.state == "fail" for one in found):
+        sys.exit(EXIT_FAILED)

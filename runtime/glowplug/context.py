@@ -1,0 +1,91 @@
+"""Which call is this code running for, and how would it call on?
+
+A rank sets `current` around every call. Client code asks it: inside a call, `g.remote(x)` goes through
+`CallContext.transport` (the rank's own data link, with chain, deadline, class and trace inherited); outside, over HTTP.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from glowplug.spec import Class
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A call about to leave: a body that is already encoded, and where it goes."""
+
+    app: str
+    endpoint: str
+    version: str = ""  # "", "v12" or "stable"
+    content_type: str = "application/json"
+    accept: str = "application/json"
+    body: bytes = b""
+    timeout_s: float | None = None  # None = what is left of the caller's deadline, or the endpoint's own
+    klass: Class | None = None
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: a status, headers (lower-case names) and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Carries calls to a router: over HTTP from a user's process, over the data link from inside a rank."""
+
+    def call(self, outgoing: Outgoing) -> Answer:
+        """Send and wait, blocking this thread."""
+        ...
+
+    async def acall(self, outgoing: Outgoing) -> Answer:
+        """Send and wait."""
+        ...
+
+    def stream(self, outgoing: Outgoing) -> Iterator[bytes]:
+        """Send and yield the JSON text (or raw bytes) of each item; raise `CallError` for a refusal or a broken stream."""
+        ...
+
+    def astream(self, outgoing: Outgoing) -> AsyncIterator[bytes]:
+        """Like `stream`, without blocking."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """The call this code runs for."""
+
+    request_id: str
+    app: str
+    endpoint: str
+    version: str
+    tenant: str
+    klass: Class
+    deadline_ns: int  # monotonic, of this host
+    attempt: int = 1
+    chain: tuple[str, ...] = ()
+    trace: str = ""  # W3C traceparent
+    transport: Transport | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What a lifecycle hook may ask: `def load(self, ctx): ...`; a hook without a parameter gets none."""
+
+    app: str
+    endpoint: str
+    version: str
+    device: str  # "cpu" or "cuda"
+    gpus: tuple[str, ...] = ()  # UUIDs of the devices this replica owns
+    volumes: dict[str, Path] = field(default_factory=dict)
+    reason: Literal["", "stop", "scale", "deploy", "lease"] = ""  # on.drain: why
+    deadline_s: float = 0.0  # on.drain: seconds left
+
+
+current: ContextVar[CallContext | None] = ContextVar("glowplug_call", default=None)

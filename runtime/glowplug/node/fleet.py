@@ -1,0 +1,155 @@
+"""Which replicas are here, and are they what was asked for? The loop's acting half; `desired` decides."""
+
+import logging
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+
+from glowplug.node import adoption
+from glowplug.node.desired import Action, Drain, Forget, Kill, Start, Swap, decide
+from glowplug.node.folders import Folders, write_atomically
+from glowplug.node.messages import Desired, Residency, Want
+from glowplug.node.rank_link import Changed
+from glowplug.node.replica import Replica
+from glowplug.node.site import Site
+
+_LOG = logging.getLogger("glowplug.node")
+ADOPT_WAIT_S = 2.0  # for adopted ranks to say how they are, before the first report
+
+
+class Epochs(msgspec.Struct):
+    """What must never go back, not even over a restart."""
+
+    controller: int = 0  # the highest epoch seen in a Desired
+    agent: int = 0  # lives of this agent, this one counted
+
+
+def begin_life(folders: Folders) -> Epochs:
+    """Count one more life of the agent on disk."""
+    epochs = _read(folders)
+    epochs.agent += 1
+    _write(folders, epochs)
+    return epochs
+
+
+class Fleet:
+    """All replicas of this node."""
+
+    def __init__(self, site: Site, epochs: Epochs, changed: Changed) -> None:
+        self.number = 0  # of the last Desired taken into account
+        self._site = site
+        self._epochs = epochs
+        self._tell = changed
+        self._wants: Sequence[Want] | None = (
+            None  # None: nothing was asked yet, so nothing is too much
+        )
+        self._prime: Sequence[str] = ()
+        self._replicas: dict[str, Replica] = {}
+
+    @property
+    def residencies(self) -> tuple[Residency, ...]:
+        """Return what the report says."""
+        return tuple(one.residency for one in self._replicas.values())
+
+    def taken(self) -> frozenset[str]:
+        """Return the GPUs that replicas have."""
+        return frozenset(gpu for one in self._replicas.values() for gpu in one.residency.gpus)
+
+    def take(self, desired: Desired) -> bool:
+        """Take over a new list; False when it is of an earlier epoch, or was overtaken."""
+        seen = self._epochs.controller
+        if desired.epoch < seen or (desired.epoch == seen and desired.number < self.number):
+            _LOG.warning(
+                "ignored desired %d of epoch %d: %d of %d is known",
+                desired.number,
+                desired.epoch,
+                self.number,
+                seen,
+            )
+            return False
+        if desired.epoch > seen:
+            self._new_controller(desired.epoch)
+        self.number, self._wants, self._prime = desired.number, desired.wants, desired.prime
+        for want in desired.wants:
+            if want.replica in self._replicas:
+                self._replicas[want.replica].unclaimed_since_ns = None
+        self.act()
+        return True
+
+    def act(self) -> None:
+        """Make what is here what was asked for."""
+        if self._wants is None:
+            return
+        held = [one.held() for one in self._replicas.values()]
+        for action in decide(self._wants, held, self._site.clock.now_ns()):
+            self._do(action)
+        for env_digest in self._prime:
+            interpreter = self._site.environments.interpreter(env_digest)
+            if interpreter is not None:
+                self._site.zygotes.prime(env_digest, interpreter)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Start(want):
+                self._begin(Replica(self._site, want, self._tell))
+            case Swap(want):
+                self._site.spawn(self._replicas[want.replica].swap, want)
+            case Drain(replica, drain_ns, reason):
+                self._replicas[replica].drain(drain_ns, reason)
+            case Kill(replica, reason):
+                self._replicas[replica].kill(reason)
+            case Forget(replica):
+                del self._replicas[replica]
+                self._tell()
+
+    async def adopt(self) -> None:
+        """Take over what an earlier agent left, and hear from each how it is."""
+        records = adoption.survivors(self._site.folders)
+        adopted: list[Replica] = []
+        for record in records:
+            replica = Replica(self._site, record.want, self._tell)
+            if replica.adopt(record):
+                replica.unclaimed_since_ns = self._site.clock.now_ns()
+                adopted.append(replica)
+                self._begin(replica)
+            else:
+                adoption.forget(self._site.folders, record.want.replica)
+        self._site.groups.clean(frozenset(self._replicas))
+        with anyio.move_on_after(ADOPT_WAIT_S):
+            for replica in adopted:
+                await replica.settled()
+        _LOG.info("adopted %d replicas", len(adopted))
+
+    def _begin(self, replica: Replica) -> None:
+        self._replicas[replica.want.replica] = replica
+        self._site.spawn(self._live, replica)
+        self._tell()
+
+    async def _live(self, replica: Replica) -> None:
+        try:
+            await replica.run()
+        except (
+            Exception
+        ) as error:  # a bug with one replica must not end the others; it is recorded and reported
+            _LOG.exception("replica %s", replica.want.replica)
+            replica.broken(error)
+
+    def _new_controller(self, epoch: int) -> None:
+        """It may not know yet what runs here: see `desired`."""
+        self._epochs.controller = epoch
+        _write(self._site.folders, self._epochs)
+        now_ns = self._site.clock.now_ns()
+        for replica in self._replicas.values():
+            replica.unclaimed_since_ns = now_ns
+
+
+def _read(folders: Folders) -> Epochs:
+    try:
+        return msgspec.json.decode((folders.home.node / "epochs.json").read_bytes(), type=Epochs)
+    except (OSError, msgspec.MsgspecError):
+        return Epochs()
+
+
+def _write(folders: Folders, epochs: Epochs) -> None:
+    write_atomically(folders.home.node / "epochs.json", msgspec.json.encode(epochs))

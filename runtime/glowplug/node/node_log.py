@@ -1,0 +1,82 @@
+"""What does the agent itself write about a replica? Lines of the same form as the rank's, in a file beside its log."""
+
+from pathlib import Path
+
+import msgspec
+
+from glowplug.clock import Clock
+from glowplug.node.messages import Want
+
+REPLICAS_KEPT = 40  # of one endpoint, whose logs stay when they have gone
+TAIL_MAX = 8 * 1024  # bytes of a dead rank's last words that go into its failure
+
+
+class Line(msgspec.Struct):
+    """One line of a log, as ranks write them too."""
+
+    ts: int  # nanoseconds since the epoch
+    level: str
+    app: str
+    endpoint: str
+    version: str
+    replica: str
+    request_id: str
+    stream: str  # here: node
+    text: str
+
+
+class NodeLog:
+    """Appends the agent's lines about one replica: a few for each start and end, so nothing rotates."""
+
+    def __init__(self, rank_log: Path, want: Want, clock: Clock) -> None:
+        self._path = node_path(rank_log)
+        self._want = want
+        self._clock = clock
+
+    def write(self, text: str, level: str = "info") -> None:
+        """Write one line; a full disk costs the line."""
+        spec = self._want.spec
+        line = Line(
+            self._clock.wall_ns(),
+            level,
+            spec.app,
+            spec.name,
+            self._want.version,
+            self._want.replica,
+            "",
+            "node",
+            text,
+        )
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
+        except OSError:
+            pass  # the report to the controller says the same
+
+
+def node_path(rank_log: Path) -> Path:
+    """Return the agent's file beside a rank's `<replica>.jsonl`."""
+    return rank_log.with_name(f"{rank_log.stem}.node.jsonl")
+
+
+def prune(folder: Path) -> None:
+    """Drop the logs of the replicas that wrote longest ago."""
+    ages: dict[str, float] = {}
+    for path in folder.iterdir():
+        replica = path.name.partition(".")[0]
+        ages[replica] = max(ages.get(replica, 0.0), path.stat().st_mtime)
+    for replica in sorted(ages, key=lambda one: ages[one], reverse=True)[REPLICAS_KEPT:]:
+        for path in folder.glob(f"{replica}.*"):
+            path.unlink(missing_ok=True)
+
+
+def last_words(raw: Path) -> str:
+    """Return the end of what a rank wrote outside its log: an interpreter's error, a C library's, a crash's stack."""
+    try:
+        with raw.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_MAX))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,239 @@
+"""What can one ask for in `@endpoint(...)`, beside the code?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from glowplug.errors import DefinitionError
+from glowplug.image import Image
+from glowplug.names import resource_name
+from glowplug.spec import Auth, Device, Policy
+from glowplug.spec import Timeouts as TimeoutsSpec
+from glowplug.suggest import near
+from glowplug.units import Duration, Size, duration_ns
+
+Gpus = int | str | Sequence[str] | None
+
+GPU_MODELS = (
+    *(
+        "T4",
+        "T4G",
+        "V100",
+        "P100",
+        "L4",
+        "L40",
+        "L40S",
+        "A10",
+        "A10G",
+        "A16",
+        "A30",
+        "A40",
+        "A100",
+        "A100-40GB",
+        "A100-80GB",
+    ),
+    *(
+        "H100",
+        "H200",
+        "GH200",
+        "B200",
+        "GB200",
+        "B300",
+        "RTX3090",
+        "RTX4090",
+        "RTX5090",
+        "RTX6000",
+        "RTXPRO6000",
+    ),
+)  # what people rent and own; a typo must not become an endpoint that never starts
+GPUS_MAX = 16  # in one machine, today
+
+
+class EndpointOptions(TypedDict, total=False):
+    """Every option that `@endpoint(...)` takes."""
+
+    name: str  # default: the function's, with - for _
+    app: str  # default: the file's, or its folder's for app.py and main.py
+    gpu: Gpus  # 1, "A10G", "A10G:2", ["L4", "A10G"]
+    device: Device
+    cpu: float  # cores
+    memory: Size  # "8GiB"
+    scale: "Scale"
+    concurrency: int  # calls at once in one replica
+    timeout: "Timeouts | Duration"  # a bare duration limits the run
+    auth: Auth
+    env: Mapping[str, str]
+    secrets: Sequence[str]  # names; the values are set on the router
+    volumes: "Sequence[Volume | str]"
+    examples: Sequence[
+        Mapping[str, Any]
+    ]  # arguments by name: they warm up, smoke-test and document
+    description: str  # default: the first paragraph of the docstring
+    tags: Mapping[str, str]
+    image: Image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How many replicas run.
+
+    Args:
+        min: replicas that always run; 0 costs nothing when idle.
+        max: never more than these.
+        buffer: ready replicas kept free above the load.
+        target: calls a replica should carry at once; by default 0.7 of its concurrency.
+        up_after: how long load must last before a replica is added.
+        down_after: how long it must be gone before one is taken away.
+        zero_after: how long an idle endpoint keeps its last replica.
+        hold: calls that may wait while no replica is ready.
+    """
+
+    min: int = 0
+    max: int = 4
+    buffer: int = 0
+    target: float | None = None
+    up_after: Duration = "0s"
+    down_after: Duration = "60s"
+    zero_after: Duration = "5m"
+    hold: int = 100
+
+    def __post_init__(self) -> None:
+        for name, least in (("min", 0), ("max", 1), ("buffer", 0), ("hold", 1)):
+            whole_number(getattr(self, name), f"scale.{name}", least)
+        if self.min > self.max:
+            raise DefinitionError(
+                f"scale.min={self.min} is more than scale.max={self.max}",
+                hint=f"write Scale(min={self.min}, max={self.min})",
+            )
+        if self.buffer > self.max:
+            raise DefinitionError(
+                f"scale.buffer={self.buffer} is more than scale.max={self.max}",
+                hint="raise max or lower buffer",
+            )
+        if self.target is not None and (not _is_number(self.target) or self.target <= 0):
+            raise DefinitionError(
+                f"scale.target={self.target!r} is not a number of calls above 0",
+                hint="write target=4: calls that one replica should carry at once",
+            )
+        self.policy()
+
+    def policy(self, auth: Auth = "key") -> Policy:
+        """Return the record the controller plans with."""
+        return Policy(
+            min=self.min,
+            max=self.max,
+            buffer=self.buffer,
+            target_concurrency=float(self.target or 0.0),
+            up_after_ns=duration_ns(self.up_after, "scale.up_after"),
+            down_after_ns=duration_ns(self.down_after, "scale.down_after"),
+            zero_after_ns=duration_ns(self.zero_after, "scale.zero_after"),
+            hold=self.hold,
+            auth=auth,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Three limits that never mean each other: waiting for a replica, starting one, running the call."""
+
+    queue: Duration = "60s"
+    start: Duration = "10m"
+    run: Duration = "5m"
+
+    def __post_init__(self) -> None:
+        self.spec()
+
+    def spec(self) -> TimeoutsSpec:
+        """Return the record in nanoseconds."""
+        limits = {
+            name: duration_ns(getattr(self, name), f"timeout.{name}")
+            for name in ("queue", "start", "run")
+        }
+        for name, ns in limits.items():
+            if ns == 0:
+                raise DefinitionError(
+                    f"timeout.{name} is 0: every call would fail", hint="write a duration above 0"
+                )
+        return TimeoutsSpec(
+            queue_ns=limits["queue"], start_ns=limits["start"], run_ns=limits["run"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named cache directory of the node; `ctx.volumes["name"]` is its path."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        resource_name(self.name, "volume")
+
+
+def gpus(given: Gpus) -> tuple[int, tuple[str, ...]]:
+    """Return how many GPUs, and the models that will do in order of preference (none named: any)."""
+    if given is None:
+        return 0, ()
+    if isinstance(given, int):
+        count = whole_number(given, "gpu", 0)
+        _check_gpu_count(count)
+        return count, ()
+    entries = [_gpu_entry(one) for one in ([given] if isinstance(given, str) else list(given))]
+    counts = {count for count, _ in entries}
+    if len(counts) != 1:
+        raise DefinitionError(
+            f"gpu={given!r}: every entry must ask for the same number",
+            hint='write gpu=["L4:2", "A10G:2"]',
+        )
+    return counts.pop(), tuple(dict.fromkeys(model for _, model in entries))
+
+
+def whole_number(given: object, what: str, least: int) -> int:
+    """Return `given` if it is an integer of at least `least`."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= least:
+        return given
+    if isinstance(given, str) and given.endswith("%"):
+        raise DefinitionError(
+            f"{what}={given!r}: percentages are not there yet",
+            hint=f"write {what.rpartition('.')[2]}={max(least, 1)}",
+        )
+    raise DefinitionError(
+        f"{what}={given!r} must be a whole number, {least} or more",
+        hint=f"write {what.rpartition('.')[2]}={max(least, 1)}",
+    )
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and given < float("inf")
+
+
+def _gpu_entry(entry: object) -> tuple[int, str]:
+    if not isinstance(entry, str):
+        raise DefinitionError(
+            f"gpu={entry!r} is not a GPU",
+            hint='write gpu=1, gpu="A10G", gpu="A10G:2" or gpu=["L4", "A10G"]',
+        )
+    name, colon, number = entry.partition(":")
+    models = {model.casefold(): model for model in GPU_MODELS}
+    model = models.get(name.strip().casefold())
+    if model is None:
+        meant = near(name, GPU_MODELS, 0.5)
+        raise DefinitionError(
+            f"gpu={entry!r}: there is no GPU model {name!r} in the list",
+            hint=f"did you mean {' or '.join(meant)}?"
+            if meant
+            else f"known are {', '.join(GPU_MODELS)}; gpu=1 takes any",
+        )
+    if colon and not number.isdecimal():
+        raise DefinitionError(
+            f"gpu={entry!r}: {number!r} is not a number of GPUs", hint=f'write "{model}:2"'
+        )
+    count = int(number) if colon else 1
+    _check_gpu_count(count, least=1)
+    return count, model
+
+
+def _check_gpu_count(count: int, least: int = 0) -> None:
+    if not least <= count <= GPUS_MAX:
+        raise DefinitionError(
+            f"gpu: {count} GPUs in one replica", hint=f"ask for {least} to {GPUS_MAX}"
+        )

@@ -1,0 +1,104 @@
+"""Which router, and with which key? Places by name, kept in one file only its owner may read."""
+
+import difflib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from glowplug.errors import ConfigError
+from glowplug.settings import home, variable
+
+_START = "start one with `glowplug up --detach`, or name one with `glowplug profile add NAME URL`"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A router: where it is, and the key to use there."""
+
+    url: str
+    key: str = field(repr=False, default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """All places known here."""
+
+    places: dict[str, Place] = field(default_factory=dict)
+    current: str = ""
+
+    def get(self, name: str) -> Place:
+        """Return a place, or say which names there are."""
+        if name in self.places:
+            return self.places[name]
+        near = difflib.get_close_matches(name, self.places, n=1)
+        known = (
+            f"did you mean `{near[0]}`?"
+            if near
+            else f"known: {', '.join(self.places) or 'none'}; {_START}"
+        )
+        raise ConfigError(f"there is no profile `{name}`", hint=known)
+
+    def with_place(self, name: str, place: Place) -> "Profiles":
+        """Return these with one more; the first one becomes the current one."""
+        return replace(self, places=self.places | {name: place}, current=self.current or name)
+
+    def with_current(self, name: str) -> "Profiles":
+        """Return these with another current one."""
+        return replace(self, current=name)
+
+    def without(self, name: str) -> "Profiles":
+        """Return these without one."""
+        places = {other: place for other, place in self.places.items() if other != name}
+        return Profiles(places, "" if self.current == name else self.current)
+
+
+def load(file: Path | None = None) -> Profiles:
+    """Read the file of places; a missing file means none."""
+    file = file or home().profiles
+    try:
+        record = json.loads(file.read_text())
+        places = {
+            name: Place(one["url"], one.get("key", "")) for name, one in record["profiles"].items()
+        }
+        return Profiles(places, record.get("current", ""))
+    except FileNotFoundError:
+        return Profiles()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error}",
+            hint=f"mend it, or move it away: mv {file} {file}.bad",
+        ) from error
+
+
+def save(profiles: Profiles, file: Path | None = None) -> None:
+    """Write the file of places at once, readable by its owner alone."""
+    file = file or home().profiles
+    record = {
+        "current": profiles.current,
+        "profiles": {
+            name: {"url": place.url, "key": place.key} for name, place in profiles.places.items()
+        },
+    }
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(record, indent=2) + "\n")
+        draft.replace(file)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {file}: {error.strerror}", hint="set GLOWPLUG_HOME to a folder of yours"
+        ) from error
+
+
+def resolve(name: str | None = None) -> Place:
+    """Return the place to talk to: the one named, else GLOWPLUG_URL and GLOWPLUG_KEY, else the current profile."""
+    url = variable("GLOWPLUG_URL")
+    if name is None and url:
+        return Place(url.rstrip("/"), variable("GLOWPLUG_KEY"))
+    known = load()
+    chosen = name or variable("GLOWPLUG_PROFILE") or known.current
+    if not chosen:
+        raise ConfigError("no router is known here", hint=_START)
+    return known.get(chosen)

@@ -1,0 +1,279 @@
+"""How does a call leave for a router, and come back as a value or as the user's own exception?"""
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+)
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    get_args,
+    overload,
+)
+
+from glowplug import context
+from glowplug.clock import SECOND
+from glowplug.context import Answer, Outgoing, Transport
+from glowplug.errors import DefinitionError, RemoteError
+from glowplug.names import app_name, endpoint_name
+from glowplug.spec import Class, EndpointSpec, Policy
+from glowplug.units import Duration, duration_ns
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from glowplug.calls import CallFormat
+
+P = ParamSpec("P")
+L = TypeVar("L", covariant=True)  # what a local call gives: a value, a coroutine, an iterator
+V = TypeVar("V")  # what a remote call gives: the value, or one item of the stream
+R = TypeVar("R", covariant=True)
+
+_EVENTS = "text/event-stream"
+
+
+class Callee(Protocol[P, R]):
+    """Anything with a `__call__`: an instance of a class endpoint."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Answer one call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where calls go and what goes along; what is empty is worked out when a call is made."""
+
+    app: str = ""
+    endpoint: str = ""
+    version: str = ""
+    profile: str = ""
+    timeout_s: float | None = None
+    klass: Class | None = None
+    idempotency_key: str = ""
+
+
+class Endpoint(Generic[P, L]):
+    """Something a router answers for: `f.remote(x)`, `await f.aremote(x)`, `for item in f.stream(x)`."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    @staticmethod
+    def lookup(name: str, *, version: str = "", profile: str = "") -> "Endpoint[..., Any]":
+        """Return a handle on a deployed endpoint, "app/name", whose code is not needed here; nothing is sent yet."""
+        app, slash, endpoint = name.partition("/")
+        if not slash:
+            raise DefinitionError(
+                f"{name!r} does not name an endpoint", hint='write Endpoint.lookup("app/endpoint")'
+            )
+        return Endpoint(
+            Route(
+                app=app_name(app),
+                endpoint=endpoint_name(endpoint),
+                version=version,
+                profile=profile,
+            )
+        )
+
+    @staticmethod
+    def of(decorated: "type[Callee[P, R]]") -> "Endpoint[P, R]":
+        """Return a decorated class as the endpoint it is: mypy overlooks what a decorator makes of a class."""
+        if not isinstance(decorated, Endpoint):
+            raise DefinitionError(
+                f"{decorated!r} is not an endpoint", hint="write `@endpoint` above the class"
+            )
+        return decorated
+
+    @property
+    def spec(self) -> EndpointSpec:
+        """Return what runs."""
+        self._refuse_without_code("spec")
+
+    @property
+    def policy(self) -> Policy:
+        """Return how many run and who may call."""
+        self._refuse_without_code("policy")
+
+    def using(
+        self,
+        *,
+        timeout: Duration | None = None,
+        klass: Class | None = None,
+        idempotency_key: str = "",
+        version: str = "",
+        profile: str = "",
+    ) -> "Self":
+        """Return the same endpoint with other circumstances for the calls made through it.
+
+        Args:
+            timeout: the caller's patience, waiting included.
+            klass: "critical", "interactive", "standard" or "batch".
+            idempotency_key: two calls with one key are one call.
+            version: "v12" or "stable".
+            profile: another router than the current one.
+        """
+        if klass is not None and klass not in get_args(Class):
+            raise DefinitionError(f"klass={klass!r} is not one of {', '.join(get_args(Class))}")
+        timeout_s = None if timeout is None else duration_ns(timeout, "timeout") / SECOND
+        other = copy(self)
+        other._route = replace(  # noqa: SLF001  # a copy of ourselves
+            self._route,
+            timeout_s=self._route.timeout_s if timeout_s is None else timeout_s,
+            klass=klass or self._route.klass,
+            idempotency_key=idempotency_key or self._route.idempotency_key,
+            version=version or self._route.version,
+            profile=profile or self._route.profile,
+        )
+        return other
+
+    @overload
+    def remote(
+        self: "Endpoint[P, Coroutine[Any, Any, V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> V: ...
+    @overload
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> L: ...
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it on the router and wait for the answer."""
+        self._check_streams("remote", expected=False)
+        with self._users_errors():
+            return self._value(self._transport().call(self._outgoing(args, kwargs)))
+
+    @overload
+    def aremote(
+        self: "Endpoint[P, Coroutine[Any, Any, V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, V]: ...
+    @overload
+    def aremote(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, L]: ...
+    async def aremote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it on the router without blocking."""
+        self._check_streams("aremote", expected=False)
+        with self._users_errors():
+            return self._value(await self._transport().acall(self._outgoing(args, kwargs)))
+
+    @overload
+    def stream(
+        self: "Endpoint[P, AsyncIterator[V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[V, None, None]: ...
+    @overload
+    def stream(
+        self: "Endpoint[P, Iterator[V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[V, None, None]: ...
+    @overload
+    def stream(
+        self: "Endpoint[..., Any]", *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[Any, None, None]: ...
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Call a generator on the router and yield its items as they come; closing the iterator ends the call."""
+        self._check_streams("stream", expected=True)
+        return self._streamed(self._outgoing(args, kwargs, accept=_EVENTS))
+
+    @overload
+    def astream(
+        self: "Endpoint[P, AsyncIterator[V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[V, None]: ...
+    @overload
+    def astream(
+        self: "Endpoint[P, Iterator[V]]", *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[V, None]: ...
+    @overload
+    def astream(
+        self: "Endpoint[..., Any]", *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[Any, None]: ...
+    def astream(self, *args: Any, **kwargs: Any) -> Any:
+        """Like `stream`, without blocking."""
+        self._check_streams("astream", expected=True)
+        return self._astreamed(self._outgoing(args, kwargs, accept=_EVENTS))
+
+    def _streamed(self, outgoing: Outgoing) -> Iterator[Any]:
+        format_ = self._call_format()
+        with self._users_errors():
+            for text in self._transport().stream(outgoing):
+                yield format_.item(text)
+
+    async def _astreamed(self, outgoing: Outgoing) -> AsyncIterator[Any]:
+        format_ = self._call_format()
+        with self._users_errors():
+            async for text in self._transport().astream(outgoing):
+                yield format_.item(text)
+
+    def _outgoing(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], accept: str = "application/json"
+    ) -> Outgoing:
+        content_type, body = self._call_format().request(args, kwargs)
+        route = self._route
+        return Outgoing(
+            app=self._app(),
+            endpoint=route.endpoint,
+            version=route.version,
+            content_type=content_type,
+            accept=accept,
+            body=body,
+            timeout_s=route.timeout_s,
+            klass=route.klass,
+            idempotency_key=route.idempotency_key,
+        )
+
+    def _value(self, answer: Answer) -> Any:
+        if answer.status >= 400:
+            from glowplug.remote_errors import error_from_answer
+
+            raise error_from_answer(answer.status, answer.headers, answer.body)
+        return self._call_format().value(answer)
+
+    def _transport(self) -> Transport:
+        """Return the rank's own link inside a call, unless a profile was named; else HTTP to the profile's router."""
+        call = context.current.get()
+        if call is not None and call.transport is not None and not self._route.profile:
+            return call.transport
+        from glowplug.client import transport_to  # lazily: the HTTP library costs 60 ms
+        from glowplug.profiles import resolve
+
+        return transport_to(resolve(self._route.profile or None))
+
+    @contextmanager
+    def _users_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RemoteError as error:
+            from glowplug.remote_errors import users_own
+
+            raised = users_own(error, self._home())
+            if raised is error:
+                raise
+            raise raised  # noqa: B904  # its cause is `error` already
+
+    def _app(self) -> str:
+        return self._route.app
+
+    def _home(self) -> ModuleType | None:
+        """Return the module whose exceptions may come back as themselves."""
+        return None
+
+    def _call_format(self) -> "CallFormat":
+        from glowplug.calls import UntypedFormat
+
+        return UntypedFormat(f"{self._route.app}/{self._route.endpoint}")
+
+    def _check_streams(self, method: str, *, expected: bool) -> None:
+        """Refuse a call that does not fit; without the code nobody knows, and the router will say."""
+
+    def _refuse_without_code(self, what: str) -> NoReturn:
+        name = f"{self._route.app}/{self._route.endpoint}"
+        raise DefinitionError(
+            f"{name} was found by name: its {what} is where its code is",
+            hint=f"`glowplug status {name}` shows what is deployed",
+        )

@@ -1,0 +1,110 @@
+"""What is an endpoint, as data? The vocabulary all three packages share."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from glowplug.clock import MINUTE, SECOND
+
+Json = Any  # a JSON value; msgspec and pydantic both take `Any` for it
+Kind = Literal["function", "class"]
+Auth = Literal["key", "public"]
+Class = Literal["critical", "interactive", "standard", "batch"]
+Device = Literal["auto", "cpu", "cuda"]
+
+CHAIN_MAX = 8  # endpoints in one chain of calls; deeper is nearly always a loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Three limits that never mean each other: waiting, starting, running."""
+
+    queue_ns: int = 60 * SECOND
+    start_ns: int = 10 * MINUTE
+    run_ns: int = 5 * MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What one replica needs of its node."""
+
+    gpu_count: int = 0
+    gpu_names: tuple[str, ...] = ()  # acceptable models in order of preference; empty = any
+    device: Device = "auto"
+    cpu_milli: int = 0  # 0 = not limited
+    memory_bytes: int = 0  # 0 = not limited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """What must be installed around the code; its digest is part of a version's identity."""
+
+    python: str = ""  # "3.11"; empty = the interpreter that deploys
+    requirements: tuple[str, ...] = ()  # PEP 508 lines; empty = the node's own environment
+    overrides: tuple[str, ...] = ()  # requirement lines that win over what packages ask for
+    metadata: tuple[tuple[str, tuple[str, ...]], ...] = ()  # package -> its needs, instead of those it declares
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The two sides of an endpoint's contract, as JSON schema."""
+
+    request: Json = None
+    response: Json = None
+    raw_body: str = ""  # name of the single `bytes` parameter that takes the body as it is
+    files: tuple[str, ...] = ()  # parameters that multipart parts may fill with bytes
+    streams: bool = False  # a generator: answers in pieces
+    item: Json = None  # schema of one piece, when it streams
+    media_type: str = "application/json"  # of a plain answer; application/octet-stream when it returns bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSpec:
+    """What runs: name, code, contract, needs. How many run is in `Policy`, not here."""
+
+    app: str
+    name: str
+    target: str  # "module:qualname"
+    kind: Kind
+    is_async: bool = False
+    schema: Schema = field(default_factory=Schema)
+    needs: Needs = field(default_factory=Needs)
+    image: ImageSpec = field(default_factory=ImageSpec)
+    concurrency: int = 1
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()  # lifecycle hooks the class defines: load warm check drain unload
+    examples: tuple[Json, ...] = ()  # each a dict of arguments
+    description: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    load_key: str = ""  # digest of the code that on.load can reach; equal keys allow a swap in place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How many run and who may call; changing it makes no new version and restarts nothing."""
+
+    min: int = 0
+    max: int = 4
+    buffer: int = 0  # ready replicas kept free above the load
+    target_concurrency: float = 0.0  # calls a replica should carry; 0 = 0.7 of its concurrency, at least 1
+    up_after_ns: int = 0
+    down_after_ns: int = 60 * SECOND
+    zero_after_ns: int = 5 * MINUTE
+    hold: int = 100  # calls that may wait while no replica is ready
+    auth: Auth = "key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointDecl:
+    """An endpoint with the policy its decorator asked for: what discovery finds in a user's module."""
+
+    spec: EndpointSpec
+    policy: Policy
+
+
+def qualified(app: str, endpoint: str) -> str:
+    """Return the name people and URLs use."""
+    return f"{app}/{endpoint}"

@@ -1,0 +1,97 @@
+"""What do frames carry in `meta`? Append-only array structs: a field is only ever added at the end, with a default.
+
+`INFER.path` names what is asked: `/{endpoint}` for a call to a replica, `/-/…` between daemons (docs/architecture.md lists them).
+"""
+
+from typing import Any
+
+import msgspec
+
+PROTOCOLS = (1,)  # versions of these messages this build speaks
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """First frame of each side: who I am and what I can do."""
+
+    role: str  # gateway, replica, agent, controller, rank-control
+    name: str = ""  # replica id, node id, gateway id
+    protocols: tuple[int, ...] = PROTOCOLS
+    epoch: int = 0
+    permits: int = 0  # a replica: calls it runs at once
+    version: str = ""  # a replica: "app/endpoint@12"
+    token: str = ""  # proves membership on sockets that are not private to the user
+    state: str = ""  # a replica: ready, draining
+
+
+class Infer(msgspec.Struct, array_like=True, frozen=True):
+    """Open a stream."""
+
+    path: str
+    method: str = "POST"
+    protocol: str = "native"  # native, asgi, rpc
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()  # chosen ones, lower-case names
+    endpoint: str = ""  # "app/endpoint"
+    version: str = ""
+    tenant: str = ""
+    klass: str = "standard"
+    timeout_ns: int = 0  # what is left of the deadline when sent; 0 = none
+    trace: str = ""  # W3C traceparent
+    request_id: str = ""
+    idempotency_key: str = ""
+    attempt: int = 1
+    chain: tuple[str, ...] = ()  # "app/endpoint" of each call above this one, outermost first
+    parent: str = ""  # request id of the call that made this one
+    call_token: str = ""  # gateway → replica: lets code in this call make further calls; sent back with them
+    dev: bool = False  # tracebacks may be shown to the caller
+
+
+class Response(msgspec.Struct, array_like=True, frozen=True):
+    """Head of an answer."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    executed: str = "yes"
+    timings: tuple[tuple[str, int], ...] = ()  # phase -> ns, for Server-Timing
+
+
+class Trailer(msgspec.Struct, array_like=True, frozen=True):
+    """End of a streamed answer."""
+
+    executed: str = "yes"
+    timings: tuple[tuple[str, int], ...] = ()
+
+
+class Failure(msgspec.Struct, array_like=True, frozen=True):
+    """Why a stream failed. `body` of the frame may hold a ready problem+json document."""
+
+    code: str
+    executed: str = "maybe"
+    retryable: bool = False
+    detail: str = ""
+    retry_after_ms: int = 0
+
+
+class Command(msgspec.Struct, array_like=True, frozen=True):
+    """Meta of LOAD WAKE SLEEP DRAIN STATS PING: fenced, so that an agent that was replaced cannot command."""
+
+    epoch: int
+    deadline_ns: int = 0  # time left for it
+    reason: str = ""
+    lease_ns: int = 0  # PING: the lease is good for this long from now
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+pack = _ENCODER.encode
+
+unpack_hello = msgspec.msgpack.Decoder(Hello).decode
+unpack_infer = msgspec.msgpack.Decoder(Infer).decode
+unpack_response = msgspec.msgpack.Decoder(Response).decode
+unpack_trailer = msgspec.msgpack.Decoder(Trailer).decode
+unpack_failure = msgspec.msgpack.Decoder(Failure).decode
+unpack_command = msgspec.msgpack.Decoder(Command).decode
+
+
+def to_json(value: Any) -> bytes:
+    """Return a record as JSON: the body of messages between daemons."""
+    return msgspec.json.encode(value)

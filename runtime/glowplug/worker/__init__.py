@@ -1,0 +1,1 @@
+"""What runs inside a rank? One process that holds one replica: user code, permits, two sockets."""

@@ -1,0 +1,79 @@
+"""What does a caller hear when a call goes wrong in the rank?"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glowplug.codec import problem, problem_of
+from glowplug.errors import PROBLEMS, CallError, Executed
+from glowplug.remote_errors import exception_fields
+from glowplug.wire.frames import META_MAX
+from glowplug.wire.messages import Failure, pack
+from glowplug.worker.compute import UserCodeExit
+
+Stage = Literal["decode", "run", "encode"]
+DETAIL_MAX = 2_000  # characters of an exception's text in `detail`; the whole is in the log
+assert META_MAX > 8 * DETAIL_MAX, "a failure's meta must fit its frame"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failed call: the frame's meta and its problem document."""
+
+    code: str
+    executed: Executed
+    meta: bytes
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status the caller will see."""
+        return PROBLEMS[self.code].status if self.code in PROBLEMS else 500
+
+
+def fault(code: str, detail: str, executed: Executed, request_id: str) -> Fault:
+    """Return the failure for something that went wrong around user code."""
+    phase = "queue" if executed == "no" else "run"
+    body = problem(code, detail, request_id=request_id, phase=phase, executed=executed)
+    return _fault(code, detail, executed, body)
+
+
+def fault_of(error: BaseException, stage: Stage, request_id: str, *, show: bool) -> Fault:
+    """Return the failure for what decoding, running or encoding raised.
+
+    Args:
+        error: What was raised.
+        stage: Where; only decoding is sure not to have run anything.
+        request_id: Of the call.
+        show: The caller may see the traceback.
+    """
+    if isinstance(error, UserCodeExit) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, CallError) and stage != "run":
+        executed: Executed = "no" if stage == "decode" else "yes"
+        error.executed = executed
+        error.phase = error.phase or stage
+        return _fault(error.code, error.message, executed, problem_of(error, request_id=request_id))
+    if isinstance(error, MemoryError):
+        detail = "the endpoint ran out of memory (MemoryError)"
+        return _fault("out_of_memory", detail, "yes", problem("out_of_memory", detail, request_id=request_id, phase=stage, executed="yes"))
+    fields = exception_fields(error)
+    if not show:
+        fields.pop("traceback", None)
+    detail = said(error)
+    body = problem("endpoint_error", detail, request_id=request_id, phase="run", executed="yes", exception=fields)
+    return _fault("endpoint_error", detail, "yes", body)
+
+
+def said(error: BaseException) -> str:
+    """Return an exception as one line of text: its class and what it says."""
+    try:
+        text = str(error)
+    except Exception:  # a user's __str__ may raise anything
+        text = "(its text cannot be had)"
+    name = type(error).__qualname__
+    return f"{name}: {text}"[:DETAIL_MAX] if text else name
+
+
+def _fault(code: str, detail: str, executed: Executed, body: bytes) -> Fault:
+    retryable = code in PROBLEMS and PROBLEMS[code].retryable
+    return Fault(code, executed, pack(Failure(code, executed, retryable, detail[:DETAIL_MAX])), body)

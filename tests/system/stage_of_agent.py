@@ -1,0 +1,189 @@
+"""What does an agent need around it to be tried? A controller that remembers, endpoints on disk, and a way to wait."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from glowplug.artifact import Bundle
+from glowplug.node.messages import Desired, LogQuery, Report, Residency, Want
+from glowplug.settings import Home, environment
+from glowplug.spec import EndpointSpec, Needs, Timeouts
+from glowplug.wire.channel import Channel, Exchange
+from glowplug.wire.messages import Hello, to_json
+from glowplug.wire.transport import listen
+
+WAIT_S = 20.0  # for anything: a loaded machine starts an interpreter in seconds
+REPO = Path(__file__).parents[2]
+
+HELLO = """
+from glowplug import endpoint
+
+@endpoint(app="shop")
+def hello(name: str) -> str:
+    return "hello " + name
+"""
+
+
+@dataclass
+class Controller:
+    """The agent's other side: keeps the last report, gives out blobs and secrets."""
+
+    spawn: Callable[..., object]
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    report: Report | None = None
+    channel: Channel | None = None
+    number: int = 0
+    epoch: int = 1
+    wants: tuple[Want, ...] = ()
+    prime: tuple[str, ...] = ()
+    hello: Hello | None = None
+    news: anyio.Event = field(default_factory=anyio.Event)
+
+    def accept(self) -> Channel:
+        self.channel = Channel(Hello("controller"), self.answer, self.spawn, dialling=False)
+        return self.channel
+
+    async def answer(self, exchange: Exchange) -> None:
+        match exchange.infer.path:
+            case "/-/report":
+                self.report = msgspec.json.decode(await exchange.body.read(), type=Report)
+                self.news.set()
+                self.news = anyio.Event()
+                exchange.respond()
+            case "/-/secrets":
+                names = msgspec.json.decode(await exchange.body.read(), type=list[str])
+                exchange.respond(to_json({n: self.secrets[n] for n in names if n in self.secrets}))
+            case "/-/blob":
+                data = self.blobs.get(exchange.infer.query.removeprefix("digest="))
+                if data is None:
+                    exchange.fail("not_found", "no such blob")
+                    return
+                out = exchange.begin()
+                await out.write(data)
+                out.end()
+
+    def want(self, *wants: Want) -> None:
+        """Tell the agent what it should have."""
+        self.wants = wants
+        self.number += 1
+        assert self.channel is not None
+        self.channel.notify(
+            "/-/desired",
+            to_json(Desired(epoch=self.epoch, number=self.number, wants=wants, prime=self.prime)),
+        )
+
+    async def until(self, true_of: Callable[[Report], bool], wait_s: float = WAIT_S) -> Report:
+        """Wait for a report of which something is true."""
+        with anyio.move_on_after(wait_s):
+            while self.report is None or not true_of(self.report):
+                await self.news.wait()
+            return self.report
+        raise AssertionError(f"not within {wait_s} s; the last report: {self.report}")
+
+    async def residency(self, replica: str, *states: str, wait_s: float = WAIT_S) -> Residency:
+        """Wait until a replica is in one of these states."""
+
+        def there(report: Report) -> bool:
+            return any(one.replica == replica and one.state in states for one in report.residencies)
+
+        report = await self.until(there, wait_s)
+        return next(one for one in report.residencies if one.replica == replica)
+
+    async def logs(self, query: LogQuery) -> list[dict[str, object]]:
+        """Ask for log lines."""
+        assert self.channel is not None
+        _, body = await self.channel.request("/-/logs", to_json(query))
+        return [msgspec.json.decode(line) for line in body.splitlines()]
+
+
+@asynccontextmanager
+async def controlled(home: Home) -> AsyncIterator[Controller]:
+    """Listen as the controller of that home."""
+    async with anyio.create_task_group() as group:
+        controller = Controller(group.start_soon)
+        home.run.mkdir(parents=True, exist_ok=True)
+        server = await listen(home.run / "controller.sock", controller.accept)
+        try:
+            yield controller
+        finally:
+            server.close()
+            if controller.channel is not None:
+                controller.channel.close()
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def agent_process(
+    home: Home, *, lease_s: float = 30.0, without: str = ""
+) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """Run an agent as a process of its own, and end it and all ranks afterwards."""
+    process = start_agent(home, lease_s=lease_s, without=without)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def start_agent(home: Home, *, lease_s: float = 30.0, without: str = "") -> subprocess.Popen[bytes]:
+    """Start an agent."""
+    path = os.pathsep.join(str(REPO / one) for one in ("runtime", "packager", "router"))
+    command = [sys.executable, "-P", "-m", "glowplug.node", "--home", str(home.root)]
+    command += ["--controller", f"unix:{home.run / 'controller.sock'}", "--name", "n1"]
+    env = {**environment(), "PYTHONPATH": path, "GLOWPLUG_WITHOUT": without}
+    return subprocess.Popen([*command, "--lease", str(lease_s)], env=env)
+
+
+def end(process: "subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> None:
+    """End an agent and wait for it."""
+    if process.poll() is None:
+        process.send_signal(number)
+    process.wait(WAIT_S)
+
+
+def source(folder: Path, text: str, name: str = "app.py") -> Path:
+    """Write a user's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+def wanted(
+    code: Path,
+    replica: str = "r1",
+    *,
+    target: str = "app:hello",
+    version: str = "",
+    examples: Sequence[Mapping[str, object]] = (),
+    **spec: object,
+) -> Want:
+    """Return a want for the endpoint in that folder, run from where it lies."""
+    name = target.partition(":")[2]
+    made = EndpointSpec(
+        app="shop", name=name, target=target, kind="function", examples=tuple(examples)
+    )
+    return Want(
+        replica=replica,
+        version=version or f"shop/{name}@1",
+        spec=replace(made, **spec),  # type: ignore[arg-type]  # any field of a spec
+        bundle=Bundle(app="shop", layers=(), source_path=str(code)),
+        bundle_digest="sha256:" + "0" * 64,
+    )
+
+
+def limited(**needs: int) -> Needs:
+    """Return needs with limits."""
+    return Needs(**needs)  # type: ignore[arg-type]  # integers alone are given
+
+
+def hasty(start_s: float) -> Timeouts:
+    """Return timeouts with a short start."""
+    return Timeouts(start_ns=int(start_s * 1e9))
