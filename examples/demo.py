@@ -25,6 +25,7 @@ from urllib.error import HTTPError
 HERE = Path(__file__).resolve().parent
 CALL_SECONDS_MAX = 120
 SLEEP_SECONDS_MAX = 60
+END_SECONDS_MAX = 10  # a process that is importing torch notices only afterwards that it is to end
 IDLE = "2s"  # how long a model stays awake in this demo
 TOLERANCE = 0.01
 
@@ -210,7 +211,9 @@ def stopped(place: Place) -> list[str]:
         place.run("down")
     except (WrongError, OSError) as error:
         say(f"✗ {error}")
-    left = processes_of(place.home)
+    begun = time.monotonic()
+    while (left := processes_of(place.home)) and time.monotonic() - begun < END_SECONDS_MAX:
+        time.sleep(0.1)
     shutil.rmtree(place.home, ignore_errors=True)
     return left
 

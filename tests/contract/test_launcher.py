@@ -24,7 +24,7 @@ from glowplug.node.rank_link import connect
 from glowplug.node.zygotes import Zygotes
 from glowplug.settings import Home, set_environment, variable
 from glowplug.wire.messages import to_json
-from system.stage_of_agent import HELLO, source, wanted
+from system.stage_of_agent import HELLO, source, until, wanted
 
 CLOCK = SystemClock()
 SECRET = "a-value-that-must-not-be-seen"
@@ -96,16 +96,23 @@ async def bench(tmp_path: Path, way: str, imports: Imports | None = None) -> Asy
         try:
             if way == "fork":
                 zygotes.prime("", Path(sys.executable))
-                while not zygotes.ready(""):
-                    await anyio.sleep(0.01)
+                await until(lambda: zygotes.ready(""))
             yield made
         finally:
-            zygotes.close()
-            for process in made.started:
-                process.kill_group()
-            with anyio.move_on_after(0.2):
-                await anyio.sleep_forever()  # the zygote takes leave
+            await leave(made)
             group.cancel_scope.cancel()
+
+
+async def leave(made: Bench) -> None:
+    """Leave no process behind."""
+    with anyio.CancelScope(shield=True):
+        for process in made.started:
+            process.kill_group()
+            await until(lambda process=process: not is_alive(process.pid))  # type: ignore[misc]  # binds the loop's value
+            await process.wait()
+            process.close()
+        made.zygotes.close()
+        await until(lambda: not made.zygotes.running)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -192,7 +199,7 @@ def sockets(pid: str) -> set[str]:
     found = set()
     for handle in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found.add(os.readlink(handle))
+            found.add(str(handle.readlink()))
         except OSError:
             continue  # the descriptor that lists them
     return {one for one in found if one.startswith("socket:")}
@@ -213,8 +220,7 @@ async def test_ranks_outlive_their_zygote(tmp_path: Path) -> None:
         parent = parent_of(launched.process.pid)
 
         at.zygotes.close()
-        while is_alive(parent):
-            await anyio.sleep(0.01)
+        await until(lambda: not is_alive(parent))
 
         assert (await at.ready(launched)).pid == launched.process.pid
 
@@ -227,8 +233,7 @@ async def test_a_zygote_that_was_killed_is_replaced_and_its_rank_s_end_still_see
         await at.ready(launched)
 
         os.kill(parent_of(launched.process.pid), signal.SIGKILL)
-        while at.zygotes.ready(""):
-            await anyio.sleep(0.01)
+        await until(lambda: not at.zygotes.ready(""))
         launched.process.signal(signal.SIGKILL)
 
         assert (await launched.process.wait()).signal in (None, signal.SIGKILL)
@@ -251,10 +256,10 @@ async def test_a_module_that_starts_a_thread_is_left_out_of_the_next_zygote(tmp_
     known = Imports(modules=("early_thread", "json"))
     with OnPath(threads):
         async with bench(tmp_path, "fork", known) as at:
-            while read(at.folders.home.node / "imports-own.json").skip != ("early_thread",):
-                await anyio.sleep(0.01)
-            while not at.zygotes.ready(""):
-                await anyio.sleep(0.01)
+            await until(
+                lambda: read(at.folders.home.node / "imports-own.json").skip == ("early_thread",)
+            )
+            await until(lambda: at.zygotes.ready(""))
 
             assert isinstance(await at.zygotes.launch(at.order()), Launched)
 

@@ -1,4 +1,4 @@
-"""How is a whole gateway tried in one process? Real sockets, ranks and a controller that speak frames, no user code."""
+"""How is a whole gateway tried in one process? Real sockets around it, and a client that sends what it is told."""
 
 import asyncio
 import json
@@ -7,43 +7,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from struct import Struct
 
 import anyio
 
 from glowplug.clock import SECOND, SystemClock
 from glowplug.settings import Home
-from glowplug.wire.channel import Channel, Exchange
-from glowplug.wire.frames import FLAG_END, Kind
-from glowplug.wire.messages import (
-    Failure,
-    Hello,
-    Infer,
-    Response,
-    Trailer,
-    pack,
-    to_json,
-    unpack_hello,
-    unpack_infer,
-)
-from glowplug.wire.transport import FrameProtocol, listen
 from glowplug_router.gateway.main import serve
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.keys import make_key
-from glowplug_router.records import (
-    DemandReport,
-    Key,
-    RouteEndpoint,
-    RouteKey,
-    RouteReplica,
-    RouteVersion,
-    Snapshot,
-)
+from glowplug_router.records import Key, RouteEndpoint, RouteKey, RouteVersion, Snapshot
+from system.gateway_fakes import FakeController, FakeRank, Handler, echo
 
 PEPPER = "11" * 32
 TOKEN_SECRET = "22" * 32
-U64 = Struct("<Q")
-JSON_HEADERS = (("content-type", "application/json"),)
 
 
 def key(*scopes: str, expires_wall_ns: int = 0) -> tuple[RouteKey, str]:
@@ -61,7 +37,7 @@ def key(*scopes: str, expires_wall_ns: int = 0) -> tuple[RouteKey, str]:
     return route, token
 
 
-def version(number: int = 1, **more: object) -> RouteVersion:
+def version(number: int = 1, /, **more: object) -> RouteVersion:
     plain = RouteVersion(
         number=number,
         permille=1000,
@@ -78,145 +54,17 @@ def version(number: int = 1, **more: object) -> RouteVersion:
 
 def endpoint(name: str, *versions: RouteVersion, **more: object) -> RouteEndpoint:
     app, _, short = name.partition("/")
-    plain = RouteEndpoint(app=app, endpoint=short, auth="key", versions=versions, stable=versions[0].number)
+    plain = RouteEndpoint(
+        app=app, endpoint=short, auth="key", versions=versions, stable=versions[0].number
+    )
     return replace(plain, **more)  # type: ignore[arg-type]  # fields by name, in a test
 
 
-Handler = Callable[["RankLink", int, Infer, bytes], None]
-
-
-def echo(link: "RankLink", rid: int, infer: Infer, body: bytes) -> None:
-    link.answer(rid, body)
-
-
-class RankLink(FrameProtocol):
-    """The rank's end of a data link."""
-
-    def __init__(self, rank: "FakeRank") -> None:
-        super().__init__()
-        self.rank = rank
-        self.credits = 0
-        self.answers: dict[int, asyncio.Future[tuple[int, bytes, bytes]]] = {}
-        self._next = 2
-
-    def connected(self) -> None:
-        self.rank.links.append(self)
-        self.greet()
-
-    def greet(self, state: str = "ready") -> None:
-        rank = self.rank
-        hello = Hello("replica", rank.name, permits=rank.permits, version=rank.version, state=state)
-        self.send(Kind.HELLO, 0, pack(hello))
-
-    def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        if kind == Kind.HELLO:
-            assert unpack_hello(meta).role == "gateway"
-        elif kind == Kind.INFER:
-            infer = unpack_infer(meta)
-            self.rank.calls.append((rid, infer, body))
-            self.rank.arrived.set()
-            self.rank.handler(self, rid, infer, body)
-        elif kind == Kind.CANCEL:
-            self.rank.cancelled.append(rid)
-            self.rank.was_cancelled.set()
-            self.fail(rid, "cancelled", executed="yes")
-        elif kind == Kind.CREDIT:
-            self.credits += U64.unpack(meta)[0]
-        elif rid in self.answers and not self.answers[rid].done():
-            self.answers[rid].set_result((kind, meta, body))
-
-    def answer(self, rid: int, body: bytes, headers: tuple[tuple[str, str], ...] = JSON_HEADERS, status: int = 200) -> None:
-        response = Response(status, headers, "yes", (("run", 1_000_000),))
-        self.send(Kind.RESPONSE, rid, pack(response), body, FLAG_END)
-
-    def fail(self, rid: int, code: str, executed: str = "no", detail: str = "") -> None:
-        self.send(Kind.ERROR, rid, pack(Failure(code, executed, False, detail)), b"", FLAG_END)
-
-    def begin(self, rid: int, content_type: str = "text/event-stream") -> None:
-        self.send(Kind.RESPONSE, rid, pack(Response(200, (("content-type", content_type),))), b"")
-
-    def piece(self, rid: int, body: bytes) -> None:
-        self.send(Kind.CHUNK, rid, b"", body)
-
-    def end(self, rid: int) -> None:
-        self.send(Kind.END, rid, pack(Trailer("yes", (("run", 5_000_000),))), b"", FLAG_END)
-
-    def call_on(self, infer: Infer, body: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
-        rid, self._next = self._next, self._next + 2
-        self.answers[rid] = asyncio.get_running_loop().create_future()
-        self.send(Kind.INFER, rid, pack(infer), body, FLAG_END)
-        return self.answers[rid]
-
-
-@dataclass
-class FakeRank:
-    """A replica's data socket."""
-
-    name: str
-    version: str
-    path: Path
-    handler: Handler = echo
-    permits: int = 8
-    links: list[RankLink] = field(default_factory=list)
-    calls: list[tuple[int, Infer, bytes]] = field(default_factory=list)
-    cancelled: list[int] = field(default_factory=list)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def route(self) -> RouteReplica:
-        return RouteReplica(id=self.name, address=f"unix:{self.path}", permits=self.permits)
-
-    async def start(self) -> asyncio.AbstractServer:
-        return await listen(self.path, lambda: RankLink(self))
-
-
-class FakeController:
-    """Takes the gateway's channel, sends snapshots, keeps reports."""
-
-    def __init__(self) -> None:
-        self.snapshot: Snapshot | None = None
-        self.reports: list[DemandReport] = []
-        self.channels: list[Channel] = []
-        self.asked: list[tuple[Infer, bytes]] = []
-        self.reported = asyncio.Event()
-        self.streams: Callable[[Exchange], object] | None = None
-
-    def publish(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        for channel in self.channels:
-            channel.notify("/-/snapshot", to_json(snapshot))
-
-    async def handle(self, exchange: Exchange) -> None:
-        import msgspec
-
-        if exchange.infer.path == "/-/demand":
-            self.reports.append(msgspec.json.decode(await exchange.body.read(), type=DemandReport))
-            self.reported.set()
-            exchange.respond()
-            return
-        if self.streams is not None:
-            await self.streams(exchange)  # type: ignore[misc]  # a coroutine function, given by the test
-            return
-        self.asked.append((exchange.infer, await exchange.body.read()))
-        exchange.respond(json.dumps({"path": exchange.infer.path}).encode(), headers=JSON_HEADERS)
-
-    async def start(self, path: Path, tasks: anyio.abc.TaskGroup) -> asyncio.AbstractServer:
-        def make() -> Channel:
-            channel = Channel(Hello("controller"), self.handle, tasks.start_soon, dialling=False)
-            tasks.start_soon(self._greet, channel)
-            return channel
-
-        return await listen(path, make)
-
-    async def _greet(self, channel: Channel) -> None:
-        try:
-            await channel.ready()
-        except Exception:
-            return
-        self.channels.append(channel)
-        if self.snapshot is not None:
-            channel.notify("/-/snapshot", to_json(self.snapshot))
+async def until(holds: Callable[[], bool], within_s: float = 5) -> None:
+    """Wait for something that nobody announces."""
+    with anyio.fail_after(within_s):
+        while not holds():  # noqa: ASYNC110  # what is waited for has no event of its own
+            await anyio.sleep(0.005)
 
 
 @dataclass
@@ -238,7 +86,9 @@ class Rig:
     stop: anyio.Event = field(default_factory=anyio.Event)
     stopped: anyio.Event = field(default_factory=anyio.Event)
 
-    async def rank(self, name: str, version: str, handler: Handler = echo, permits: int = 8) -> FakeRank:
+    async def rank(
+        self, name: str, version: str, handler: Handler = echo, permits: int = 8
+    ) -> FakeRank:
         rank = FakeRank(name, version, self.home.run / f"{name}.d", handler, permits)
         self.servers.append(await rank.start())
         self.ranks[name] = rank
@@ -253,7 +103,9 @@ class Rig:
             keys=tuple(self.keys),
             pepper=PEPPER,
             token_secret=TOKEN_SECRET,
-            openapi=(("app", '{"openapi":"3.1.0","info":{"title":"app"},"paths":{"/app/echo":{}}}'),),
+            openapi=(
+                ("app", '{"openapi":"3.1.0","info":{"title":"app"},"paths":{"/app/echo":{}}}'),
+            ),
         )
 
     async def publish(self, *endpoints: RouteEndpoint) -> None:
@@ -261,19 +113,21 @@ class Rig:
         snapshot = self.snapshot(*endpoints)
         self.controller.publish(snapshot)
         ids = {r.id for e in endpoints for v in e.versions for r in v.replicas}
-        with anyio.fail_after(5):
-            while not await self.has(snapshot, ids):
-                await anyio.sleep(0.005)
+        await until(lambda: self.has(snapshot, ids))
 
-    async def has(self, snapshot: Snapshot, ids: set[str]) -> bool:
+    def has(self, snapshot: Snapshot, ids: set[str]) -> bool:
         file = self.home.router / "snapshot.json"
         saved = file.exists() and json.loads(file.read_bytes())["number"] == snapshot.number
         return saved and all(self.ranks[id].links for id in ids if id in self.ranks)
 
-    async def serve_one(self, handler: Handler = echo, permits: int = 8, **more: object) -> FakeRank:
+    async def serve_one(
+        self, handler: Handler = echo, permits: int = 8, **more: object
+    ) -> FakeRank:
         """Have one endpoint, app/echo, with one replica."""
         rank = await self.rank("r1", "app/echo@1", handler, permits)
-        await self.publish(endpoint("app/echo", version(replicas=(rank.route,), permits=permits, **more)))
+        await self.publish(
+            endpoint("app/echo", version(replicas=(rank.route,), permits=permits, **more))
+        )
         return rank
 
     async def connect(self) -> "Client":
@@ -289,14 +143,34 @@ class Rig:
         finally:
             client.close()
 
-    async def post(self, path: str = "/app/echo", body: bytes = b"{}", *, token: str | None = None, **headers: str) -> "Reply":
-        return await self.ask(request("POST", path, body, token=self.token if token is None else token, **headers))
+    async def post(
+        self,
+        path: str = "/app/echo",
+        body: bytes = b"{}",
+        *,
+        token: str | None = None,
+        **headers: str,
+    ) -> "Reply":
+        return await self.ask(
+            request("POST", path, body, token=self.token if token is None else token, **headers)
+        )
 
     async def get(self, path: str, *, token: str | None = None, **headers: str) -> "Reply":
-        return await self.ask(request("GET", path, token=self.token if token is None else token, **headers))
+        return await self.ask(
+            request("GET", path, token=self.token if token is None else token, **headers)
+        )
 
 
-def request(method: str, path: str, body: bytes = b"", *, token: str = "", host: str = "localhost", **headers: str) -> bytes:
+def request(
+    method: str,
+    path: str,
+    body: bytes = b"",
+    /,
+    *,
+    token: str = "",
+    host: str = "localhost",
+    **headers: str,
+) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
@@ -344,7 +218,10 @@ class Client:
         with anyio.fail_after(8):
             raw = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+        headers = {
+            name.lower(): value
+            for name, _, value in (line.partition(": ") for line in lines if line)
+        }
         return int(first.split()[1]), headers
 
     async def reply(self) -> Reply:
@@ -356,7 +233,9 @@ class Client:
                 body, is_whole = await self._chunks()
                 return Reply(status, headers, body, is_whole)
             if "content-length" in headers:
-                return Reply(status, headers, await self.reader.readexactly(int(headers["content-length"])))
+                return Reply(
+                    status, headers, await self.reader.readexactly(int(headers["content-length"]))
+                )
             return Reply(status, headers, await self.reader.read())
 
     async def _chunks(self) -> tuple[bytes, bool]:
@@ -380,7 +259,9 @@ class Client:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, settings: GatewaySettings | None = None, *, has_controller: bool = True) -> AsyncIterator[Rig]:
+async def gateway(
+    folder: Path, settings: GatewaySettings | None = None, *, has_controller: bool = True
+) -> AsyncIterator[Rig]:
     """Run a gateway until the block ends."""
     home = Home(folder)
     home.run.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -388,7 +269,15 @@ async def gateway(folder: Path, settings: GatewaySettings | None = None, *, has_
     route, token = key("invoke:*")
     async with anyio.create_task_group() as tasks:
         controller = FakeController()
-        rig = Rig(home, sock.getsockname()[1], tasks, controller, token, [route], settings or GatewaySettings())
+        rig = Rig(
+            home,
+            sock.getsockname()[1],
+            tasks,
+            controller,
+            token,
+            [route],
+            settings or GatewaySettings(),
+        )
         if has_controller:
             rig.servers.append(await controller.start(home.run / "controller.sock", tasks))
         tasks.start_soon(_serve, rig, sock)

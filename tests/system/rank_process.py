@@ -1,8 +1,6 @@
 """How does a test play agent and gateway to a real rank process?"""
 
 import asyncio
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import msgspec
 from glowplug.clock import SECOND
 from glowplug.errors import WireError
 from glowplug.node.messages import RankLaunch, RankStats
+from glowplug.settings import environment as environment_of_tests
 from glowplug.spec import EndpointSpec, Timeouts
 from glowplug.wire.channel import Channel, Exchange, dial_channel
 from glowplug.wire.frames import FLAG_END, Frame, Kind
@@ -37,6 +36,7 @@ from glowplug.wire.transport import FrameProtocol, dial
 
 U64 = Struct("<Q")
 PATIENCE_S = 15.0
+GOODBYE_S = 3.0  # a rank that is idle ends in a tenth of that
 REPO = Path(__file__).parents[2]
 
 
@@ -121,7 +121,9 @@ class Rank:
     gateway: Gateway
     first: RankStats | None = None
 
-    async def command(self, kind: Kind, epoch: int = 1, body: bytes = b"", **fields: Any) -> RankStats:
+    async def command(
+        self, kind: Kind, epoch: int = 1, body: bytes = b"", **fields: Any
+    ) -> RankStats:
         answer = await self.agent.command(kind, Command(epoch, **fields), body)
         return msgspec.json.decode(answer, type=RankStats)
 
@@ -133,7 +135,10 @@ class Rank:
             return await anyio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
 
     def log(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(line) for line in Path(self.launch.log_path).read_bytes().splitlines()]
+        return [
+            msgspec.json.decode(line)
+            for line in Path(self.launch.log_path).read_bytes().splitlines()
+        ]
 
 
 async def logged(rank: Rank, **wanted: Any) -> dict[str, Any]:
@@ -195,7 +200,9 @@ async def ready(launch: RankLaunch) -> AsyncIterator[Rank]:
     """Start the rank and wait until it greets as ready."""
     async with running(launch) as rank:
         try:
-            await rank.gateway.until(lambda: any(one.state in ("ready", "draining") for one in rank.gateway.hellos))
+            await rank.gateway.until(
+                lambda: any(one.state in ("ready", "draining") for one in rank.gateway.hellos)
+            )
         except WireError:
             pass
         stats = await rank.stats()
@@ -204,11 +211,15 @@ async def ready(launch: RankLaunch) -> AsyncIterator[Rank]:
         yield rank
 
 
-def edited(launch: RankLaunch, folder: Path, code: str, version: str = "demo/echo@2", **spec: Any) -> RankLaunch:
+def edited(
+    launch: RankLaunch, folder: Path, code: str, version: str = "demo/echo@2", **spec: Any
+) -> RankLaunch:
     """Return the launch record of changed code in another folder."""
     folder.mkdir()
     (folder / "app.py").write_text(code)
-    return replace(launch, code_path=str(folder), version=version, spec=replace(launch.spec, **spec))
+    return replace(
+        launch, code_path=str(folder), version=version, spec=replace(launch.spec, **spec)
+    )
 
 
 class _spawned:  # noqa: N801  # a context manager in the place of a function
@@ -217,11 +228,20 @@ class _spawned:  # noqa: N801  # a context manager in the place of a function
 
     def __enter__(self) -> "subprocess.Popen[bytes]":
         ours, theirs = socket.socketpair()
-        environment = {"PYTHONPATH": str(REPO / "runtime"), "PATH": "/usr/bin:/bin"}
+        environment = {
+            name: value
+            for name, value in environment_of_tests().items()
+            if name.startswith("COVERAGE")
+        }
+        environment |= {"PYTHONPATH": str(REPO / "runtime"), "PATH": "/usr/bin:/bin"}
         command = [sys.executable, "-P", "-m", "glowplug.worker", "--fd", str(theirs.fileno())]
         self._errors = Path(f"{self._launch.log_path}.out").open("ab")
         self.process = subprocess.Popen(
-            command, pass_fds=(theirs.fileno(),), env=environment, stdout=self._errors, stderr=self._errors
+            command,
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+            stdout=self._errors,
+            stderr=self._errors,
         )
         theirs.close()
         ours.sendall(to_json(self._launch))
@@ -229,20 +249,27 @@ class _spawned:  # noqa: N801  # a context manager in the place of a function
         return self.process
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self._errors.close()
 
 
-async def _dial_agent(launch: RankLaunch, process: "subprocess.Popen[bytes]", spawn: Any) -> Channel:
+async def _dial_agent(
+    launch: RankLaunch, process: "subprocess.Popen[bytes]", spawn: Any
+) -> Channel:
     async def refuse(exchange: Exchange) -> None:
         exchange.fail("bad_request", "the agent of this test answers nothing")
 
     with anyio.fail_after(PATIENCE_S):
         while True:
             try:
-                return await dial_channel(f"unix:{launch.control_socket}", Hello("agent", epoch=1), refuse, spawn)
+                return await dial_channel(
+                    f"unix:{launch.control_socket}", Hello("agent", epoch=1), refuse, spawn
+                )
             except OSError:
                 said = Path(f"{launch.log_path}.out").read_text()
                 assert process.poll() is None, said
@@ -252,4 +279,3 @@ async def _dial_agent(launch: RankLaunch, process: "subprocess.Popen[bytes]", sp
 def items(frames: list[Frame]) -> bytes:
     """Return the body of a streamed answer."""
     return b"".join(frame.body for frame in frames if frame.kind == Kind.CHUNK)
-

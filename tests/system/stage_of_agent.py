@@ -13,6 +13,7 @@ import anyio
 import msgspec
 
 from glowplug.artifact import Bundle
+from glowplug.node.cgroups import detect
 from glowplug.node.messages import Desired, LogQuery, Report, Residency, Want
 from glowplug.settings import Home, environment
 from glowplug.spec import EndpointSpec, Needs, Timeouts
@@ -29,6 +30,21 @@ from glowplug import endpoint
 @endpoint(app="shop")
 def hello(name: str) -> str:
     return "hello " + name
+"""
+
+LOADS = """
+from pathlib import Path
+from glowplug import endpoint, on
+
+@endpoint(app="shop")
+class Hello:
+    @on.load
+    def load(self):
+        with Path(__file__).with_name("loads").open("a") as file:
+            file.write("x")
+
+    def __call__(self, name: str) -> str:
+        return "hello " + name
 """
 
 
@@ -70,6 +86,8 @@ class Controller:
                 out = exchange.begin()
                 await out.write(data)
                 out.end()
+            case path:
+                exchange.fail("not_found", path)
 
     def want(self, *wants: Want) -> None:
         """Tell the agent what it should have."""
@@ -119,6 +137,13 @@ async def controlled(home: Home) -> AsyncIterator[Controller]:
             if controller.channel is not None:
                 controller.channel.close()
             group.cancel_scope.cancel()
+
+
+async def until(true: Callable[[], bool], wait_s: float = WAIT_S) -> None:
+    """Wait for what announces itself to nobody: another process's end, a file."""
+    with anyio.fail_after(wait_s):
+        while not true():  # noqa: ASYNC110  # there is no event to wait for
+            await anyio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -187,3 +212,32 @@ def limited(**needs: int) -> Needs:
 def hasty(start_s: float) -> Timeouts:
     """Return timeouts with a short start."""
     return Timeouts(start_ns=int(start_s * 1e9))
+
+
+def leftovers(home: Home) -> list[str]:
+    """Return what a node with no replica must not have: sockets, records, groups, processes."""
+    found = [str(one) for one in (home.run / "r").iterdir()]
+    found += [str(one) for one in (home.node / "ranks").iterdir()]
+    groups = detect(home.root)
+    for parent in (groups.memory, groups.cpu):
+        found += [str(one) for one in parent.glob(f"{groups.key}.*")] if parent else []
+    return found + [str(pid) for pid in ranks_of(home)]
+
+
+def ranks_of(home: Home) -> list[int]:
+    """Return the processes that write below this home's logs: its ranks."""
+    mine = str(home.node / "logs" / "shop")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((process / "fd/1").readlink()).startswith(mine):
+                found.append(int(process.name))
+        except OSError:
+            continue  # it has gone, or is not ours to look at
+    return found
+
+
+def clear(home: Home) -> None:
+    """Kill the ranks that a test left on purpose."""
+    for pid in ranks_of(home):
+        os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,11 @@ import msgspec
 from glowplug.clock import MILLISECOND
 from glowplug.node.messages import RankStats
 from glowplug.wire.frames import FLAG_END, Kind
-from glowplug.wire.messages import Infer, Response, pack, unpack_infer, unpack_response, unpack_trailer
+from glowplug.wire.messages import (
+    Infer,
+    unpack_response,
+    unpack_trailer,
+)
 from glowplug.wire.transport import dial
 from system.rank_process import Gateway, call, items, launch_of, logged, ready
 
@@ -145,17 +149,30 @@ async def test_bad_arguments_are_refused_unexecuted_with_the_fields(tmp_path: Pa
 async def test_what_user_code_raises_reaches_the_caller_and_ends_nothing(tmp_path: Path) -> None:
     async with ready(launch_of(tmp_path, BROKEN)) as rank:
         gateway = rank.gateway
-        code, executed, problem = await gateway.refused(gateway.open(b'{"how": "odd"}', call(dev=True)))
+        code, executed, problem = await gateway.refused(
+            gateway.open(b'{"how": "odd"}', call(dev=True))
+        )
         assert (code, executed) == ("endpoint_error", "yes")
         exception = problem["exception"]
-        assert (exception["module"], exception["qualname"], exception["args"]) == ("app", "OddError", ["seven", 7])
+        assert (exception["module"], exception["qualname"], exception["args"]) == (
+            "app",
+            "OddError",
+            ["seven", 7],
+        )
         assert 'raise OddError("seven", 7)' in exception["traceback"]
         assert "glowplug" not in exception["traceback"]
 
         _, _, problem = await gateway.refused(gateway.open(b'{"how": "odd"}'))
         assert "traceback" not in problem["exception"]
-        for how, expected in (("exit", "endpoint_error"), ("interrupt", "endpoint_error"), ("memory", "out_of_memory"), ("result", "bad_response")):
-            code, executed, _ = await gateway.refused(gateway.open(msgspec.json.encode({"how": how})))
+        for how, expected in (
+            ("exit", "endpoint_error"),
+            ("interrupt", "endpoint_error"),
+            ("memory", "out_of_memory"),
+            ("result", "bad_response"),
+        ):
+            code, executed, _ = await gateway.refused(
+                gateway.open(msgspec.json.encode({"how": how}))
+            )
             assert (code, executed) == (expected, "yes")
         assert (await rank.gateway.ask(b'{"how": ""}'))[1] == b"1"
         assert "OddError" in (await logged(rank, stream="stderr", level="error"))["text"]
@@ -199,7 +216,9 @@ async def test_a_lost_connection_cancels_its_calls(tmp_path: Path) -> None:
         await _until_inflight(rank, 0)
 
 
-async def test_a_coroutine_that_runs_too_long_is_cancelled_and_its_caller_told(tmp_path: Path) -> None:
+async def test_a_coroutine_that_runs_too_long_is_cancelled_and_its_caller_told(
+    tmp_path: Path,
+) -> None:
     launch = launch_of(tmp_path, ASYNC, is_async=True, run_ns=100 * MILLISECOND)
     async with ready(launch) as rank:
         rid = rank.gateway.open(b'{"seconds": 30, "name": "long"}')
@@ -239,81 +258,72 @@ async def test_the_callers_own_deadline_does_not_fail_the_rank(tmp_path: Path) -
 async def test_a_generator_streams_typed_events(tmp_path: Path) -> None:
     for code, is_async in ((STREAM, False), (ASTREAM, True)):
         async with ready(launch_of(tmp_path, code, is_async=is_async)) as rank:
-            frames = await rank.gateway.ended(rank.gateway.open(b'{"count": 2}', _accepting("text/event-stream")))
+            frames = await rank.gateway.ended(
+                rank.gateway.open(b'{"count": 2}', _accepting("text/event-stream"))
+            )
 
-            assert [one.kind for one in frames] == [Kind.RESPONSE, Kind.CHUNK, Kind.CHUNK, Kind.CHUNK, Kind.END]
-            assert dict(unpack_response(frames[0].meta).headers)["content-type"] == "text/event-stream"
+            assert [one.kind for one in frames] == [
+                Kind.RESPONSE,
+                Kind.CHUNK,
+                Kind.CHUNK,
+                Kind.CHUNK,
+                Kind.END,
+            ]
+            assert (
+                dict(unpack_response(frames[0].meta).headers)["content-type"] == "text/event-stream"
+            )
             assert items(frames) == (
                 b'event: output\ndata: "0"\n\nevent: output\ndata: "1"\n\nevent: done\ndata: {}\n\n'
             )
             assert unpack_trailer(frames[-1].meta).executed == "yes"
-            frames = await rank.gateway.ended(rank.gateway.open(b'{"count": 1}', _accepting("application/x-ndjson")))
+            frames = await rank.gateway.ended(
+                rank.gateway.open(b'{"count": 1}', _accepting("application/x-ndjson"))
+            )
             assert items(frames) == b'{"event":"output","data":"0"}\n{"event":"done","data":{}}\n'
 
 
 async def test_a_stream_that_breaks_says_so_in_the_stream_and_in_its_end(tmp_path: Path) -> None:
     for code, is_async in ((STREAM, False), (ASTREAM, True)):
         async with ready(launch_of(tmp_path, code, is_async=is_async)) as rank:
-            rid = rank.gateway.open(b'{"count": 1, "fail": true}', _accepting("application/x-ndjson"))
+            rid = rank.gateway.open(
+                b'{"count": 1, "fail": true}', _accepting("application/x-ndjson")
+            )
             frames = await rank.gateway.ended(rid)
 
             lines = [msgspec.json.decode(line) for line in items(frames).splitlines()]
             assert [line["event"] for line in lines] == ["output", "error"]
             assert lines[1]["data"]["exception"]["qualname"] == "ValueError"
             assert frames[-1].kind == Kind.ERROR
-            assert (await rank.gateway.refused(rank.gateway.open(b'{"count": 0, "fail": true}')))[0] == "endpoint_error"
+            assert (await rank.gateway.refused(rank.gateway.open(b'{"count": 0, "fail": true}')))[
+                0
+            ] == "endpoint_error"
 
 
-async def test_a_reader_that_takes_nothing_stops_the_generator_at_the_window(tmp_path: Path) -> None:
+async def test_a_reader_that_takes_nothing_stops_the_generator_at_the_window(
+    tmp_path: Path,
+) -> None:
     for code, is_async in ((STREAM, False), (ASTREAM, True)):
         async with ready(launch_of(tmp_path, code, is_async=is_async, concurrency=2)) as rank:
             gateway = rank.gateway
             rid = gateway.open(b'{"count": 100, "size": 40000}', _accepting("application/x-ndjson"))
-            await gateway.until(lambda: _received(gateway, rid) == 256 * 1024)
+            await _until_received(gateway, rid, 256 * 1024)
             await rank.stats()
             assert _received(gateway, rid) == 256 * 1024
 
             gateway.credit(rid, 100_000)
-            await gateway.until(lambda: _received(gateway, rid) == 256 * 1024 + 100_000)
+            await _until_received(gateway, rid, 256 * 1024 + 100_000)
             gateway.cancel(rid)
             assert (await gateway.refused(rid))[0] == "cancelled"
             await logged(rank, stream="stdout", text="closed")
             await _until_inflight(rank, 0)
 
 
-async def test_code_inside_a_call_calls_on_over_the_same_connection(tmp_path: Path) -> None:
-    outer = """
-from glowplug import endpoint
-from glowplug import Endpoint
-
-@endpoint
-def echo(text: str) -> str:
-    return Endpoint.lookup("demo/inner").remote(text=text)
-"""
-    for code, is_async in ((outer, False), (outer.replace("def echo", "async def echo").replace("Endpoint.lookup(\"demo/inner\").remote", "await Endpoint.lookup(\"demo/inner\").aremote"), True)):
-        async with ready(launch_of(tmp_path, code, is_async=is_async)) as rank:
-            gateway = rank.gateway
-            infer = call("r9", call_token="token", trace="00-ab-cd-01", chain=("demo/outermost",), klass="batch", timeout_ns=10**10)
-            rid = gateway.open(b'{"text": "hi"}', infer)
-            await gateway.until(lambda: bool(gateway.asked))
-            (asked,) = gateway.asked
-            inner = unpack_infer(asked.meta)
-            assert asked.rid % 2 == 0
-            assert (inner.endpoint, inner.parent, inner.call_token) == ("demo/inner", "r9", "token")
-            assert (inner.chain, inner.klass, inner.trace) == (("demo/outermost", "demo/echo"), "batch", "00-ab-cd-01")
-            assert 0 < inner.timeout_ns < 10**10
-            assert msgspec.json.decode(asked.body) == {"text": "hi"}
-
-            meta = pack(Response(200, (("content-type", "application/json"),)))
-            gateway.send(Kind.RESPONSE, asked.rid, meta, b'"in', 0)
-            gateway.send(Kind.CHUNK, asked.rid, b"", b'ner"', FLAG_END)
-            frames = await gateway.ended(rid)
-            assert frames[0].body == b'"inner"'
-            assert [one.kind for one in gateway.frames[asked.rid]] == [Kind.CREDIT]
-
-
 def _accepting(media: str) -> Infer:
     return call(headers=(("accept", media),))
+
+
+async def _until_received(gateway: Gateway, rid: int, size: int) -> None:
+    await gateway.until(lambda: _received(gateway, rid) == size)
 
 
 def _received(gateway: Gateway, rid: int) -> int:

@@ -85,7 +85,9 @@ async def test_a_drain_whose_time_runs_out_ends_the_calls_and_says_so(tmp_path: 
 
 
 async def test_a_handler_that_outlasts_the_drain_is_cut_off(tmp_path: Path) -> None:
-    code = SLOW.replace("async def", "def").replace("await asyncio.sleep(seconds)", "threading.Event().wait(seconds)")
+    code = SLOW.replace("async def", "def").replace(
+        "await asyncio.sleep(seconds)", "threading.Event().wait(seconds)"
+    )
     async with ready(launch_of(tmp_path, f"import threading{code}")) as rank:
         rid = rank.gateway.open(b'{"seconds": 60}')
         await rank.gateway.refused(rank.gateway.open())
@@ -99,7 +101,10 @@ async def test_a_rank_whose_lease_runs_out_ends_by_itself(tmp_path: Path) -> Non
     launch = replace(launch_of(tmp_path, SLOW, is_async=True), lease_ns=1_500 * MILLISECOND)
     async with ready(launch) as rank:
         assert await rank.exit_code() == 0
-        assert "lease" in (await logged(rank, stream="lifecycle", text="ready → draining (lease)"))["text"]
+        assert (
+            "lease"
+            in (await logged(rank, stream="lifecycle", text="ready → draining (lease)"))["text"]
+        )
 
 
 async def test_a_ping_renews_the_lease(tmp_path: Path) -> None:
@@ -125,10 +130,19 @@ async def test_an_agent_that_was_replaced_cannot_command(tmp_path: Path) -> None
 
 async def test_hooks_run_in_order_on_the_thread_that_answers(tmp_path: Path) -> None:
     launch = launch_of(
-        tmp_path, MODEL, "Model", kind="class", hooks=("load", "check", "drain", "unload"), examples=({"text": "example"},)
+        tmp_path,
+        MODEL,
+        "Model",
+        kind="class",
+        hooks=("load", "check", "drain", "unload"),
+        examples=({"text": "example"},),
     )
-    async with ready(replace(launch, secrets=(("TOKEN", "s3cret"),), gpus=("GPU-1", "GPU-2"), device="cuda")) as rank:
-        text, _, same_thread = msgspec.json.decode((await rank.gateway.ask(b'{"text": "hi"}', call("r1")))[1])
+    async with ready(
+        replace(launch, secrets=(("TOKEN", "s3cret"),), gpus=("GPU-1", "GPU-2"), device="cuda")
+    ) as rank:
+        text, _, same_thread = msgspec.json.decode(
+            (await rank.gateway.ask(b'{"text": "hi"}', call("r1")))[1]
+        )
         assert (text, same_thread) == ("hi", "True")
         assert rank.first is not None
         assert [phase.name for phase in rank.first.phases] == ["import", "load", "warm", "check"]
@@ -137,7 +151,9 @@ async def test_hooks_run_in_order_on_the_thread_that_answers(tmp_path: Path) -> 
         await rank.command(Kind.DRAIN, reason="deploy")
         assert await rank.exit_code() == 0
 
-        printed = [(line["text"], line["request_id"]) for line in rank.log() if line["stream"] == "stdout"]
+        printed = [
+            (line["text"], line["request_id"]) for line in rank.log() if line["stream"] == "stdout"
+        ]
         assert printed == [
             ("load cuda s3cret GPU-1,GPU-2", ""),
             ("call example", ""),
@@ -155,13 +171,23 @@ async def test_the_record_says_who_the_process_is_and_holds_no_secret(tmp_path: 
         record = msgspec.json.decode(text)
         who = identity(rank.process.pid)
         assert who is not None
-        assert (record["pid"], record["start_time"], record["boot_id"]) == (who.pid, who.start_ticks, who.boot_id)
-        assert (record["replica"], record["version"], record["epoch"]) == ("rep-1", "demo/echo@1", 1)
+        assert (record["pid"], record["start_time"], record["boot_id"]) == (
+            who.pid,
+            who.start_ticks,
+            who.boot_id,
+        )
+        assert (record["replica"], record["version"], record["epoch"]) == (
+            "rep-1",
+            "demo/echo@1",
+            1,
+        )
         assert b"s3cret" not in text
         assert os.getsid(rank.process.pid) == rank.process.pid
 
 
-async def test_an_import_error_is_told_with_its_traceback_before_the_rank_ends(tmp_path: Path) -> None:
+async def test_an_import_error_is_told_with_its_traceback_before_the_rank_ends(
+    tmp_path: Path,
+) -> None:
     async with running(launch_of(tmp_path, "import nowhere_to_be_found\n")) as rank:
         stats = await _until_failed(rank)
 
@@ -191,15 +217,22 @@ async def test_a_start_that_breaks_says_where(tmp_path: Path, broken: str, said:
 
 async def test_a_start_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     code = f"import threading\nthreading.Event().wait(60)\n{SLOW}"
-    async with running(launch_of(tmp_path, code, is_async=True, start_ns=300 * MILLISECOND)) as rank:
+    async with running(
+        launch_of(tmp_path, code, is_async=True, start_ns=300 * MILLISECOND)
+    ) as rank:
         stats = await _until_failed(rank)
 
-        assert (stats.code, stats.detail) == ("start_timeout", "the start took too long; it was at: importing the code")
+        assert (stats.code, stats.detail) == (
+            "start_timeout",
+            "the start took too long; it was at: importing the code",
+        )
         assert await rank.exit_code() == 3
 
 
 async def test_new_code_is_swapped_in_around_the_loaded_object(tmp_path: Path) -> None:
-    launch = replace(launch_of(tmp_path, MODEL, "Model", kind="class"), secrets=(("TOKEN", "s3cret"),), dev=True)
+    launch = replace(
+        launch_of(tmp_path, MODEL, "Model", kind="class"), secrets=(("TOKEN", "s3cret"),), dev=True
+    )
     async with ready(launch) as rank:
         before = msgspec.json.decode((await rank.gateway.ask(b'{"text": "hi"}'))[1])
         new = edited(launch, tmp_path / "new", MODEL.replace("[text,", "[text.upper(),"))
@@ -208,9 +241,13 @@ async def test_new_code_is_swapped_in_around_the_loaded_object(tmp_path: Path) -
 
         assert stats.version == "demo/echo@2"
         assert after == ["HI", *before[1:]]
-        assert [line["text"] for line in rank.log() if line["text"].startswith("load ")] == ["load cpu s3cret "]
+        assert [line["text"] for line in rank.log() if line["text"].startswith("load ")] == [
+            "load cpu s3cret "
+        ]
         assert rank.gateway.hellos[-1].version == "demo/echo@2"
-        assert msgspec.json.decode(Path(launch.record_path).read_bytes())["version"] == "demo/echo@2"
+        assert (
+            msgspec.json.decode(Path(launch.record_path).read_bytes())["version"] == "demo/echo@2"
+        )
 
 
 async def test_code_edited_where_it_lies_is_swapped_in_too(tmp_path: Path) -> None:
@@ -225,7 +262,9 @@ async def test_code_edited_where_it_lies_is_swapped_in_too(tmp_path: Path) -> No
 async def test_new_code_that_does_not_work_leaves_the_old_one_serving(tmp_path: Path) -> None:
     launch = replace(launch_of(tmp_path, SLOW, is_async=True), dev=True)
     async with ready(launch) as rank:
-        for number, code in enumerate(("def broken(:\n", SLOW.replace("echo", "other"), "import app_two\n")):
+        for number, code in enumerate(
+            ("def broken(:\n", SLOW.replace("echo", "other"), "import app_two\n")
+        ):
             new = edited(launch, tmp_path / f"new{number}", code)
             with pytest.raises(CallError) as refused:
                 await rank.command(Kind.LOAD, body=to_json(new))
@@ -253,5 +292,7 @@ def echo() -> None:
 
 async def _until_failed(rank: Rank) -> RankStats:
     """Ask once, after the rank has said that its state is final: the first answer is the last one."""
-    await rank.gateway.until(lambda: rank.gateway.hellos and rank.gateway.hellos[-1].state == "draining")
+    await rank.gateway.until(
+        lambda: rank.gateway.hellos and rank.gateway.hellos[-1].state == "draining"
+    )
     return await rank.stats()

@@ -24,6 +24,7 @@ from glowplug_packager.release import prepare
 
 UP_WAIT_S = 30.0
 DOWN_WAIT_S = 15.0
+WATCH_END_S = 2.0
 DEBOUNCE_MS = 20  # editors write a file in several steps
 
 
@@ -149,8 +150,8 @@ def _router(place: Home, port: int, out: Output) -> Iterator[Place]:
         log.close()
 
 
-def _saves(root: Path) -> Iterator[None]:
-    """Yield once for every change of a source file under `root`."""
+def _watch(root: Path, saved: threading.Event, stop: threading.Event) -> None:
+    """Set `saved` after every change of a source file under `root`."""
     from watchfiles import DefaultFilter, watch
 
     for _changes in watch(
@@ -158,9 +159,10 @@ def _saves(root: Path) -> Iterator[None]:
         watch_filter=DefaultFilter(),
         debounce=DEBOUNCE_MS * 4,
         step=DEBOUNCE_MS,
-        raise_interrupt=True,
+        stop_event=stop,
+        raise_interrupt=False,
     ):
-        yield
+        saved.set()
 
 
 def _follow(out: Output, here: Place, app: str, stop: threading.Event) -> None:

@@ -21,13 +21,13 @@ class DemandBook:
 
     def take(self, report: DemandReport) -> bool:
         """Take a report; False when it says nothing new. One that was overtaken by a later one is dropped."""
+        if report.number <= self._numbers.get(report.gateway, 0):
+            return False  # of this connection: a restarted gateway comes on another, after `away`
         known = self._now.get(report.gateway, {})
         said = {demand.key: demand for demand in report.demands}
         if any(_restarted(known[key], demand) for key, demand in said.items() if key in known):
             self._fold(report.gateway)
             known = {}
-        elif report.number <= self._numbers.get(report.gateway, 0):
-            return False
         self._numbers[report.gateway] = report.number
         changed = any(known.get(key) != demand for key, demand in said.items())
         # A delta: versions it does not name are as they were.

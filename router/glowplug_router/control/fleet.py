@@ -118,6 +118,15 @@ class Fleet:
         if book is not None:
             self._drop(book, replica)
 
+    def forget_failures(self, version: str) -> None:
+        """Let go of what an earlier try of a version left: it is about to be tried anew."""
+        self.errors.pop(version, None)
+        for book in self.nodes.values():
+            for want in [want for want in book.wants.values() if want.version == version]:
+                residency = book.residency(want.replica)
+                if residency is not None and residency.state in {"failed", "stopped"}:
+                    self._drop(book, want.replica)
+
     def desired(self, node: str) -> Desired:
         """Return all a node should have."""
         book = self.nodes[node]

@@ -73,8 +73,11 @@ def _endpoints(
         # Those that leave still finish their calls; those on trial that are ready may be dialled ahead of the switch.
         others = [
             key
-            for key in replicas
-            if key.rpartition("@")[0] == name and key not in shares and key in versions
+            for key, found in replicas.items()
+            if key.rpartition("@")[0] == name
+            and key not in shares
+            and key in versions
+            and any(one.address and one.state in {"ready", "draining"} for one in found)
         ]
         stable = max(route.shares, key=lambda share: share.permille).version
         first = versions[f"{name}@{stable}"]

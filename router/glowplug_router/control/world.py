@@ -38,7 +38,7 @@ class World:
     def begin_trial(self, key: str, trial: Trial) -> None:
         """Try a version out, with no memory of how it fared before."""
         self.trials[key] = trial
-        self.fleet.errors.pop(key, None)
+        self.fleet.forget_failures(key)
         others = tuple(one for one in self.memory.versions if one.key != key)
         self.memory = replace(self.memory, versions=others)
 

@@ -66,7 +66,7 @@ class VersionGone:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReady:
-    """A data link to a replica stands. Same id again: other permits, another version, or it does not leave after all."""
+    """A data link to a replica stands. Same id again: other permits or version, or it does not leave after all."""
 
     replica: str
     version: str

@@ -35,7 +35,10 @@ def hopeless(version: Version) -> str:
 
 def stop_waiting(call: Call) -> None:
     """Take a call out of its queue."""
-    call.version.waiting.remove(call)
+    version = call.version
+    version.waiting.remove(call)
+    if not version.waiting.count:
+        version.timer_ns = 0  # no limit to watch, and nobody to wake the controller for
     call.timer_ns = 0
     deadlock.shift_below(call, -1)
 
@@ -93,5 +96,4 @@ def tidy(state: DispatchState, version: Version) -> None:
     """Forget a version that nothing refers to."""
     if version.is_served or version.replicas or version.running or version.waiting.count:
         return
-    version.timer_ns = 0
     state.versions.pop(version.key, None)

@@ -59,7 +59,7 @@ def step(state: DispatchState, event: Event, now_ns: int) -> tuple[Effect, ...]:
             _set_version(state, event, now_ns, out)
         case VersionGone():
             _drop_version(state, event, now_ns, out)
-        case Tick():
+        case Tick():  # pragma: no branch  # mypy knows that no other is left
             pass  # what was due is done
     return tuple(out)
 
@@ -221,6 +221,7 @@ def _cancel(state: DispatchState, event: CallCancelled, out: list[Effect]) -> No
     if call.replica is None:
         limits.stop_waiting(call)
         limits.forget(state, call)
+        limits.tidy(state, call.version)
         return
     call.is_cancelled = True
     deadlock.unhold(call)  # it ends soon, whatever it waited for
@@ -349,7 +350,8 @@ def _expire(state: DispatchState, now_ns: int, out: list[Effect]) -> None:
                 limits.turn_away(state, call, "deadline", now_ns, out)
             case Version() as version:
                 _look_at(state, version, now_ns, out)
-            case Replica() as replica:  # its penalty is over
+            case Replica() as replica:  # pragma: no branch  # mypy knows that no other is left
+                # Its penalty is over.
                 replica.version.pool.settle(replica)
                 _pump(replica.version, out)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glowplug_router.dispatch.state import Replica
 
-FREE_SHOWN_MAX = 1024  # replicas with more free permits than this are equals: bounds the buckets
+FREE_SHOWN_MAX = 256  # replicas with more free permits than this are equals: bounds the buckets
 
 
 class Pool:

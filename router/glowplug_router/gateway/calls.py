@@ -57,9 +57,9 @@ class Call:
     """One call. A plain class with slots: it is made for every request."""
 
     __slots__ = (
-        "accept", "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
-        "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "query", "request_id",
-        "rid", "sent_ns", "tenant", "trace",
+        "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
+        "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "query",
+        "request_id", "rid", "sent_ns", "tenant", "trace",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(

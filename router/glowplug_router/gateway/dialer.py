@@ -46,11 +46,6 @@ class Dialer:
             elif replica.draining and id in self.links:
                 self.links[id].leave()
 
-    def sweep(self, now_ns: int) -> None:
-        """Let every link look at the time."""
-        for link in list(self.links.values()):
-            link.sweep(now_ns)
-
     async def _keep(self, id: str, address: str, scope: CancelScope) -> None:
         delay_s = BACKOFF_FIRST_S
         with scope:

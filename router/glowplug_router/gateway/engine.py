@@ -224,10 +224,6 @@ class Engine:
             self._count_link(replica, "")
             self.feed(ReplicaLost(replica), self._clock.now_ns())
 
-    def settle(self, call: Call) -> None:
-        """Count the permit of a cancelled call free although its replica never ended it."""
-        self._settle(call, self._clock.now_ns())
-
     # -- time ------------------------------------------------------------------------------------------
 
     def sweep(self, now_ns: int) -> None:
@@ -235,7 +231,7 @@ class Engine:
         for call in list(self.calls.values()):
             if call.link is None:
                 continue
-            if call.over:  # cancelled: its link watches that it ends
+            if call.over:  # cancelled: its replica ends it, or its link breaks
                 continue
             run_until_ns = call.sent_ns + call.lane.run_ns
             # A stream that has begun may go on for as long as it may run, unless its caller said otherwise.
@@ -296,7 +292,7 @@ class Engine:
         lane.tally.queued -= 1
         self._reporter.changed(lane.tally)
         if not call.over:
-            why = lane.failed if effect.code == "start_failed" else ""
+            why = lane.tally.failed if effect.code == "start_failed" else ""
             trouble = refusal(effect.code, lane.key, why=why, retry_after_ns=effect.retry_after_ns)
             call.caller.fail(call, trouble)
             self._over(call, trouble.status, now_ns)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from glowplug_router.gateway.guard import Guard
 
 JOIN_MAX = 16 * 1024  # a larger body is written apart from its head, so that it is not copied
-GONE = 499
+_ERROR_EVENT = {"text/event-stream": sse_event, "application/x-ndjson": ndjson_event}
 
 
 class Exchange:
@@ -42,7 +42,8 @@ class Exchange:
 
     __slots__ = (
         "_call", "_front", "_grant", "_guard", "_is_chunked", "_known", "_lane", "_owed", "_pieces", "_query",
-        "_request_id", "_size", "_stream", "_target", "_wishes", "expects_continue", "http10", "is_whole", "keep_alive", "trouble",
+        "_request_id", "_size", "_stream", "_target", "_wishes", "expects_continue", "http10", "is_whole",
+        "keep_alive", "trouble",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(
@@ -270,17 +271,14 @@ class Exchange:
             self._write_trouble(trouble)
             return
         # The status went out long ago: typed streams have an event for this, others are cut off before their end.
-        problem = document(trouble, call.request_id)
-        kind = self._stream.partition(";")[0].strip()
-        event = sse_event("error", problem) if kind == "text/event-stream" else b""
-        if kind == "application/x-ndjson":
-            event = ndjson_event("error", problem)
-        if event:
-            self.chunk(call, event)
-            self.end(call, Trailer())
-        else:
+        frame = _ERROR_EVENT.get(self._stream.partition(";")[0].strip())
+        if frame is None:
             self._release()
             self._guard.transport.close()
+            return
+        if not trouble.document:  # else the replica has written the event itself
+            self.chunk(call, frame("error", document(trouble, call.request_id)))
+        self.end(call, Trailer())
 
     def _write_trouble(self, trouble: Trouble) -> None:
         call = self._call

@@ -52,10 +52,10 @@ class Forward:
 def _infer(request: Request) -> Infer:
     grant: Grant = request.scope["grant"]
     return Infer(
-        request.url.path,
+        request.scope["raw_path"].decode("latin-1"),
         request.method,
         "asgi",
-        request.url.query,
+        request.scope["query_string"].decode("latin-1"),
         tuple((name, value) for name, value in request.headers.items() if name in REQUEST_HEADERS),
         tenant=grant.tenant,
         request_id=request.scope["request_id"],

@@ -7,7 +7,6 @@ from struct import Struct
 
 import msgspec
 
-from glowplug.clock import SECOND, Clock
 from glowplug.errors import WireError
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import (
@@ -23,9 +22,6 @@ from glowplug.wire.transport import FrameProtocol
 from glowplug_router.gateway.calls import Call
 from glowplug_router.gateway.engine import Engine
 
-CANCEL_GRACE_NS = (
-    10 * SECOND
-)  # a replica that does not end a cancelled call in this time has its permit counted free
 _U64 = Struct("<Q")
 _NO_TRAILER = unpack_trailer(pack([]))
 
@@ -69,7 +65,7 @@ class DataLink(FrameProtocol):
     """The gateway's end of a replica's data socket. We dial, so our streams have odd numbers."""
 
     def __init__(
-        self, engine: Engine, tokens: Tokens, inbox: Inbox, clock: Clock, hello: Hello, replica: str
+        self, engine: Engine, tokens: Tokens, inbox: Inbox, hello: Hello, replica: str
     ) -> None:
         super().__init__()
         self.replica = replica
@@ -80,10 +76,8 @@ class DataLink(FrameProtocol):
         self._engine = engine
         self._tokens = tokens
         self._inbox = inbox
-        self._clock = clock
         self._hello = hello
         self._next = 1
-        self._cancelled: dict[int, int] = {}  # stream -> when it was cancelled
         self._when_idle: Callable[[], None] | None = None
 
     # -- Carrier -------------------------------------------------------------------------------------
@@ -117,9 +111,8 @@ class DataLink(FrameProtocol):
         self.send(Kind.INFER, rid, pack(infer), call.body, FLAG_END)
 
     def cancel(self, call: Call) -> None:
-        """Say that nobody waits for a call; its stream stays ours until the replica has ended it."""
+        """Say that nobody waits for a call. The replica still ends the stream, when the permit is free."""
         if call.rid in self.pending:
-            self._cancelled[call.rid] = self._clock.now_ns()
             self.send(Kind.CANCEL, call.rid)
 
     def credit(self, call: Call, size: int) -> None:
@@ -166,7 +159,6 @@ class DataLink(FrameProtocol):
 
     def _end(self, rid: int) -> None:
         del self.pending[rid]
-        self._cancelled.pop(rid, None)
         if self._when_idle is not None and not self.pending:
             self._when_idle()
 
@@ -193,18 +185,9 @@ class DataLink(FrameProtocol):
         if not self.pending:
             self.close()
 
-    def sweep(self, now_ns: int) -> None:
-        """Give back the permits of cancelled calls that the replica never ended."""
-        for rid, since_ns in list(self._cancelled.items()):
-            if now_ns - since_ns > CANCEL_GRACE_NS:
-                call = self.pending[rid]
-                self._end(rid)
-                self._engine.settle(call)
-
     def lost(self, error: Exception | None) -> None:
         """Tell everybody; the calls that were under way end."""
         self.pending.clear()
-        self._cancelled.clear()
         self._when_idle = None
         self._inbox.drop(self)
         self._engine.replica_lost(self.replica)

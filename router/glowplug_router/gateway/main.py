@@ -23,7 +23,6 @@ from glowplug_router.gateway.engine import Engine
 from glowplug_router.gateway.forward import Forward
 from glowplug_router.gateway.front import Front
 from glowplug_router.gateway.guard import Guard
-from glowplug_router.gateway.journal import close_journal, open_journal
 from glowplug_router.gateway.links import DataLink, Tokens
 from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.nested import NestedCalls
@@ -34,6 +33,7 @@ from glowplug_router.gateway.site import make_site
 from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas, save
 from glowplug_router.gateway.tally import Tallies
 from glowplug_router.records import Snapshot
+from glowplug_router.telemetry.logging import configure
 
 _LOG = logging.getLogger("glowplug.gateway")
 BACKLOG = 2048
@@ -76,7 +76,7 @@ class Gateway:
         self.tokens = Tokens()
         inbox = NestedCalls(self.front, self.tokens)
         self.dialer = Dialer(
-            partial(DataLink, self.engine, self.tokens, inbox, clock, hello),
+            partial(DataLink, self.engine, self.tokens, inbox, hello),
             self.reporter,
             clock,
             tasks,
@@ -155,7 +155,6 @@ class Gateway:
                 if isinstance(connection, Guard):
                     connection.sweep(now_ns)
             self.engine.sweep(now_ns)
-            self.dialer.sweep(now_ns)
             self._pulse_due_s = now_s + every_s
             self._pulse = loop.call_at(self._pulse_due_s, beat)
 
@@ -215,7 +214,7 @@ async def run_gateway(
     leash_fd: int | None = None,
 ) -> None:
     """Serve on `sockets` until SIGTERM, SIGINT or the end of the leash; then finish what runs, within `drain_ns`."""
-    journal = open_journal(home.node / "logs" / "system" / "gateway.jsonl")
+    journal = configure(home.node / "logs" / "system", "gateway")
     try:
         stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
@@ -225,7 +224,7 @@ async def run_gateway(
             await serve(home, sockets, settings, clock, stop)
             tasks.cancel_scope.cancel()
     finally:
-        close_journal(journal)
+        journal.close()
 
 
 async def serve(

@@ -23,7 +23,7 @@ _PINNED = re.compile(r"v([1-9][0-9]{0,8})")
 class Lane:
     """A version, as calls see it."""
 
-    __slots__ = ("dev", "failed", "key", "name", "number", "run_ns", "tally")
+    __slots__ = ("dev", "key", "name", "number", "run_ns", "tally")
 
     def __init__(self, name: str, version: RouteVersion, tally: Tally) -> None:
         self.name = name
@@ -31,8 +31,8 @@ class Lane:
         self.number = version.number
         self.run_ns = version.run_ns
         self.dev = version.dev
-        self.failed = version.failed
         self.tally = tally
+        tally.failed = version.failed
 
 
 class Target:

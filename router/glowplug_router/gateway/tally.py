@@ -9,6 +9,7 @@ class Tally:
     __slots__ = (
         "arrivals",
         "completed",
+        "failed",
         "inflight",
         "key",
         "last_arrival_ns",
@@ -24,6 +25,7 @@ class Tally:
         self.queued = 0
         self.inflight = 0
         self.last_arrival_ns = 0
+        self.failed = ""  # why none of its replicas can start, as the last snapshot has it
 
     def demand(self) -> Demand:
         """Return the counts as the controller takes them."""

@@ -33,7 +33,8 @@ Planner = Callable[[Observed, tuple[Demand, ...], Memory, int], Plan]
 
 PLAN_EVERY_NS = 100 * MILLISECOND
 REPEAT_EVERY_NS = SECOND  # orders and routes, for those that were lost
-SETTLE_NS = 3 * SECOND  # after a restart: agents dial in before anything is decided
+SETTLE_NS = 3 * SECOND // 2  # after a restart: agents dial in before anything is decided
+LINGER_MAX_NS = 4 * SECOND
 TRIAL_MAX_NS = 15 * SECOND  # a candidate that is not ready by then is taken back
 NUMBERS = 1_000_000  # orders and routes of an epoch; numbers go on growing from epoch to epoch
 
@@ -73,12 +74,17 @@ class SimController:
         self._endpoints = endpoints
         self.store = store
         self.nodes: dict[str, SimNode] = {}
+        self._last: dict[str, Order] = {}
         self.publish: Callable[[Routes], None] = lambda _: None
         self.restart()
         world.after(0, self._repeat)
 
     def restart(self) -> None:
-        """Die, and come back with nothing but the store and a new epoch."""
+        """Die, and come back with nothing but the store and a new epoch. Of the old one, the last orders come again."""
+        for id, order in self._last.items():
+            self._world.after(
+                self._world.random.randrange(LINGER_MAX_NS), partial(self.nodes[id].obey, order)
+            )
         self.store.epoch += 1
         self._world.record(f"epoch {self.store.epoch}")
         self._memory = Memory()
@@ -292,6 +298,7 @@ class SimController:
                 intended.want for intended in self._intended.values() if intended.node == id
             )
             order = Order(self.store.epoch, self._number, wants)
+            self._last[id] = order
             self._post.send(partial(self.nodes[id].obey, order))
 
     def _publish(self) -> None:

@@ -86,6 +86,7 @@ class _Call:
     parent: int = 0
     children: list[int] = field(default_factory=list)
     done: Callable[[], None] | None = None  # a parent that waits for the answer
+    is_sent: bool = False
     sent_ns: int = 0
 
 
@@ -172,7 +173,7 @@ class SimGateway:
 
     def _run_out(self, id: int) -> None:
         """Answer a call whose deadline passed while it ran; the dispatcher answers those that wait."""
-        if id in self.open:
+        if id in self.open and self.open[id].is_sent:
             self._answer(id, "deadline")
             self._take(CallCancelled(id))
 
@@ -207,6 +208,8 @@ class SimGateway:
     def refused(self, call: int, rank: Rank, draining: bool) -> None:
         """Hear that a rank has no room."""
         if self._links.get(rank.id) is rank:
+            if call in self.open:
+                self.open[call].is_sent = False
             self._tell(Freed(call, rank.id))
             if draining:
                 self._leaving.add(rank.id)
@@ -238,19 +241,22 @@ class SimGateway:
             if self._known.get(version.version) != version:
                 self._take(version)
         self._live = dict(routes.live)
-        dials = {dial.replica for dial in routes.dials}
-        for rank in [rank for id, rank in self._links.items() if id not in dials]:
+        self._dial(routes.dials)
+        known = {version.version: version for version in routes.versions}
+        for key in sorted(self._known.keys() - known.keys()):
+            self._take(VersionGone(key))
+        self._known = known
+
+    def _dial(self, dials: tuple[Dial, ...]) -> None:
+        wanted = {dial.replica for dial in dials}
+        for rank in [rank for id, rank in self._links.items() if id not in wanted]:
             self.leaving(rank)
-        for dial in routes.dials:
+        for dial in dials:
             if dial.replica in self._dialling:
                 continue
             if dial.replica not in self._links or dial.replica in self._leaving:
                 self._dialling.add(dial.replica)
                 self._world.after(2 * HOP_NS, partial(self._link, dial))
-        known = {version.version: version for version in routes.versions}
-        for key in sorted(self._known.keys() - known.keys()):
-            self._take(VersionGone(key))
-        self._known = known
 
     def _link(self, dial: Dial) -> None:
         self._dialling.discard(dial.replica)
@@ -299,6 +305,7 @@ class SimGateway:
         known, rank = self.open.get(call), self._links.get(replica)
         if known is not None:
             known.sent_ns = self._world.now_ns
+            known.is_sent = True
         if rank is not None:
             self._world.after(HOP_NS, partial(rank.take, call, self))
 

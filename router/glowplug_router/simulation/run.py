@@ -121,7 +121,7 @@ def _plan_faults(simulation: _Simulation) -> None:
 
 def _lose_an_agent(simulation: _Simulation) -> None:
     random = simulation.world.random
-    for_ns = random.choice((1, 20, 35)) * SECOND
+    for_ns = random.choice((1, 18, 25, 35)) * SECOND
     random.choice(list(simulation.nodes.values())).disconnect(for_ns)
 
 

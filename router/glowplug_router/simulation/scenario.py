@@ -56,7 +56,7 @@ class Scenario:
 
 def drawn(random: Random) -> Scenario:
     """Return a scenario."""
-    machines = tuple(_machine(random, number) for number in range(random.choice((1, 1, 1, 2, 3))))
+    machines = tuple(_machine(random, number) for number in range(random.choice((1, 1, 2, 2, 3))))
     names = [f"app/e{number}" for number in range(random.randint(1, 3))]
     has_gpus = any(machine.gpus for machine in machines)
     endpoints = tuple(_endpoint(random, name, names, has_gpus) for name in names)

@@ -110,7 +110,7 @@ class Agent:
         """Let the zygotes go; ranks stay."""
         self._site.zygotes.close()
         if not self.fleet.residencies:
-            self._site.groups.clean(frozenset())
+            self._site.groups.leave()
 
     def _take(self, desired: Desired) -> None:
         if self.fleet.take(desired):

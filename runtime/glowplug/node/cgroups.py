@@ -7,13 +7,18 @@ v1's controllers, in those of memory and cpu. Where neither can be written, noth
 import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from glowplug.clock import Clock
+
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "glowplug"
 PERIOD_US = 100_000  # the kernel's default accounting period
+REMOVE_TRIES = 20  # a group empties some milliseconds after its last process was killed
+REMOVE_WAIT_S = 0.05
 CPU_QUOTA_MIN_US = 1_000  # the kernel refuses less
 
 
@@ -34,6 +39,7 @@ class Groups:
         group = Group(self.version, memory, cpu, memory_bytes)
         try:
             for folder in group.folders:
+                _revive(self.version, folder.parent)
                 folder.mkdir(exist_ok=True)
             _limit(group, memory_bytes, cpu_milli)
         except OSError:
@@ -50,14 +56,18 @@ class Groups:
         return Group(self.version, folders[0], folders[1], memory_bytes)
 
     def clean(self, keep: frozenset[str]) -> None:
-        """Remove the groups of this installation that no living replica is in, then the empty parents."""
+        """Remove the groups of this installation that no living replica is in."""
         for parent in {self.memory, self.cpu} - {None}:
             assert parent is not None
             for folder in parent.glob(f"{self.key}.*"):
                 if folder.name.removeprefix(f"{self.key}.") not in keep:
                     _remove(folder)
-            if not keep:
-                _remove(parent)
+
+    def leave(self) -> None:
+        """Remove the parents too, if no installation has a group in them."""
+        for parent in {self.memory, self.cpu} - {None}:
+            assert parent is not None
+            _remove(parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,17 @@ class Group:
         return all(_remove(folder) for folder in self.folders)
 
 
+async def vacate(group: Group, clock: Clock) -> bool:
+    """Kill what is left in a group and remove it; False if something in it cannot be killed."""
+    for _ in range(REMOVE_TRIES):
+        for pid in group.pids():
+            _kill(pid)
+        if group.remove():
+            return True
+        await clock.sleep(REMOVE_WAIT_S)
+    return False
+
+
 def detect(home: Path, root: Path = ROOT) -> Groups:
     """Find out what can be used, by making and removing a group."""
     key = hashlib.sha256(str(home).encode()).hexdigest()[:8]
@@ -122,6 +143,21 @@ def detect(home: Path, root: Path = ROOT) -> Groups:
     memory = _usable(root / "memory" / PARENT) if _is_v1(root / "memory") else None
     cpu = _usable(root / "cpu" / PARENT) if _is_v1(root / "cpu") else None
     return Groups(1 if memory or cpu else 0, memory, cpu, key)
+
+
+def _revive(version: int, parent: Path) -> None:
+    """Make the parent again: another installation's agent removes it when it leaves it empty."""
+    if not parent.is_dir():
+        parent.mkdir()
+        if version == 2:
+            _delegate(parent)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has just ended
 
 
 def _is_v1(folder: Path) -> bool:

@@ -84,6 +84,8 @@ class Fleet:
         held = [one.held() for one in self._replicas.values()]
         for action in decide(self._wants, held, self._site.clock.now_ns()):
             self._do(action)
+        running = {one.want.bundle.env_digest for one in self._replicas.values()}
+        self._site.zygotes.keep(running | set(self._prime))
         for env_digest in self._prime:
             interpreter = self._site.environments.interpreter(env_digest)
             if interpreter is not None:

@@ -51,11 +51,13 @@ class Following:
         return self._overdue(left_ns)
 
     async def modules(self) -> tuple[str, ...]:
-        """Ask what it had to import; nothing when it has just gone."""
-        try:
-            return (await self.link.stats()).modules if self.link is not None else ()
-        except CallError:
-            return ()
+        """Ask what it had to import; nothing when it has just gone, or hangs."""
+        with anyio.move_on_after(self._site.patience.hang_ns / SECOND):
+            try:
+                return (await self.link.stats()).modules if self.link is not None else ()
+            except CallError:
+                pass  # the next PING tells
+        return ()
 
     def look(self) -> None:
         """Ask it soon."""

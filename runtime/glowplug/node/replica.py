@@ -17,10 +17,10 @@ from typing import Any
 
 import anyio
 
-from glowplug.clock import MILLISECOND, SECOND
+from glowplug.clock import SECOND
 from glowplug.errors import CallError, GlowplugError, NodeError
 from glowplug.node import adoption, gpus, starting
-from glowplug.node.cgroups import Group
+from glowplug.node.cgroups import Group, vacate
 from glowplug.node.desired import OVER, Held
 from glowplug.node.endings import Cause, Facts, judge
 from glowplug.node.following import Following
@@ -32,8 +32,6 @@ from glowplug.node.site import Site
 
 _LOG = logging.getLogger("glowplug.node")
 DRAIN_MARGIN_NS = 3 * SECOND  # after its time for calls a rank cancels them and runs its hooks
-REMOVE_TRIES = 20  # a group empties some milliseconds after its last process was killed
-REMOVE_WAIT_S = 0.05
 
 
 class Replica:
@@ -294,13 +292,16 @@ class Replica:
         )
         if process is not None:
             process.kill_group()
-        await self._remove(group)
+        if not await vacate(group, self._site.clock):
+            _LOG.warning(
+                "the group of %s is not empty: a process in it does not end", self.want.replica
+            )
         adoption.forget(self._site.folders, self.want.replica)
-        prune(self._rank_log.parent)
         self._log.write(
             f"{verdict.state}: {verdict.detail or exit.text}",
             "info" if verdict.state == "stopped" else "error",
         )
+        prune(self._rank_log.parent)
         self._say(
             state=verdict.state,
             code=verdict.code,
@@ -308,17 +309,6 @@ class Replica:
             pid=0,
             address="",
             gpus=(),
-        )
-
-    async def _remove(self, group: Group) -> None:
-        for _ in range(REMOVE_TRIES):
-            for pid in group.pids():
-                Process(pid, None, self._site.clock).signal(signal.SIGKILL)
-            if group.remove():
-                return
-            await self._site.clock.sleep(REMOVE_WAIT_S)
-        _LOG.warning(
-            "the group of %s cannot be removed: a process in it does not end", self.want.replica
         )
 
     # -- its states ------------------------------------------------------------------------------------
@@ -344,7 +334,8 @@ class Replica:
             await self._ready(told)
 
     async def _ready(self, told: RankStats) -> None:
-        self._log.write(f"ready as pid {told.pid}: {timed(self.residency.phases)}")
+        self._log.write(f"ready as pid {told.pid}: {starting.timed(self.residency.phases)}")
+        self._note(self.want)
         bundle = self.want.bundle
         interpreter = self._site.environments.interpreter(bundle.env_digest)
         if interpreter is not None:
@@ -365,9 +356,13 @@ class Replica:
         self._phases = prepared.phases
         self._swapping = False
         await self._take(told)
+        self._note(want)
+
+    def _note(self, want: Want) -> None:
+        """Bring the record up to date."""
         if self._record is not None:
-            self._record = replace(self._record, want=want)
-            adoption.write(site.folders, self._record)
+            self._record = replace(self._record, want=want, phases=self._phases)
+            adoption.write(self._site.folders, self._record)
 
     def _fail(self, cause: Cause) -> None:
         self._cause = self._cause or cause
@@ -394,8 +389,3 @@ class Replica:
     @property
     def _address(self) -> str:
         return f"unix:{self._site.folders.data_socket(self.want.replica)}"
-
-
-def timed(phases: tuple[Phase, ...]) -> str:
-    """Return the phases for people: "fetch 3 ms, fork 12 ms"."""
-    return ", ".join(f"{phase.name} {phase.ns / MILLISECOND:.0f} ms" for phase in phases)

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 
 from glowplug.artifact import Layer
+from glowplug.clock import MILLISECOND
 from glowplug.errors import CallError, NodeError
 from glowplug.node import adoption, gpus, surroundings
 from glowplug.node.launchers import Launched, Order
@@ -130,6 +131,11 @@ def order_for(
 def raw_log(log: Path) -> Path:
     """Return the file beside a rank's log that takes what descriptors 1 and 2 get."""
     return Path(f"{log}.out")
+
+
+def timed(phases: tuple[Phase, ...]) -> str:
+    """Return phases for people: "fetch 3 ms, fork 12 ms"."""
+    return ", ".join(f"{phase.name} {phase.ns / MILLISECOND:.0f} ms" for phase in phases)
 
 
 async def _layers(site: Site, want: Want) -> tuple[Path, tuple[str, ...]]:

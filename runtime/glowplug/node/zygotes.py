@@ -12,13 +12,14 @@ import signal
 import socket
 import subprocess
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from glowplug.clock import SECOND, Clock
+from glowplug.clock import MINUTE, SECOND, Clock
 from glowplug.node import imports as imports_file
 from glowplug.node.folders import Folders, hex_of
 from glowplug.node.launchers import (
@@ -36,6 +37,9 @@ _LOG = logging.getLogger("glowplug.node")
 FORK_WAIT_S = 2.0  # a fork takes 10 ms; a zygote that needs longer is stuck
 STATUS_WAIT_S = 0.5  # between a child's end, seen by pidfd, and the zygote's word on how
 STATUSES_KEPT = 1_000
+IDLE_NS = (
+    10 * MINUTE
+)  # how long one stays after its last replica, when the controller does not prime it
 REBUILDS_MAX = 8  # zygotes made for one environment because a module started a thread
 RENEW_AFTER_NS = 2 * SECOND  # a better zygote waits until the start that taught it is over
 _MESSAGE_MAX = 64 * 1024
@@ -59,6 +63,7 @@ class ZygoteLink:
         self.ready = anyio.Event()
         self.culprit = ""
         self.gone = False
+        self.needed_ns = 0
         self._sock = sock
         self._asked: dict[str, Asked] = {}
         self._statuses: OrderedDict[int, int] = OrderedDict()
@@ -157,6 +162,7 @@ class Zygotes:
         self._enabled = enabled
         self._links: dict[str, ZygoteLink] = {}
         self._making: set[str] = set()
+        self._running = 0
         self._rebuilds: dict[str, int] = {}
 
     async def launch(self, order: Order) -> Launched | Declined:
@@ -186,6 +192,11 @@ class Zygotes:
         link = self._links.get(env_digest)
         return link is not None and not link.gone and link.ready.is_set()
 
+    @property
+    def running(self) -> int:
+        """Return how many zygote processes there are, those that take leave included."""
+        return self._running
+
     def prime(self, env_digest: str, interpreter: Path) -> None:
         """Have a zygote for that environment; it is made beside whatever goes on."""
         link = self._links.get(env_digest)
@@ -214,6 +225,16 @@ class Zygotes:
         if link is None or link.gone or not covers(link.known, new):
             self._spawn(self._renew, env_digest, interpreter)
 
+    def keep(self, needed: Collection[str]) -> None:
+        """Let those go that nothing has needed for a while: their memory is the only thing they cost."""
+        now_ns = self._clock.now_ns()
+        for env_digest, link in list(self._links.items()):
+            if env_digest in needed:
+                link.needed_ns = now_ns
+            elif now_ns - link.needed_ns >= IDLE_NS:
+                _LOG.info("zygote %d is not needed any more", link.pid)
+                self._links.pop(env_digest).close()
+
     def close(self) -> None:
         """Let all go."""
         for link in self._links.values():
@@ -234,6 +255,7 @@ class Zygotes:
             self._spawn(self._keep, link)
             await link.ready.wait()
             before = self._links.get(env_digest)
+            link.needed_ns = self._clock.now_ns()
             self._links[env_digest] = link
             if before is not None:
                 before.close()
@@ -257,6 +279,13 @@ class Zygotes:
             self.prime(env_digest, interpreter)
 
     async def _keep(self, link: ZygoteLink) -> None:
+        self._running += 1
+        try:
+            await self._see_out(link)
+        finally:
+            self._running -= 1
+
+    async def _see_out(self, link: ZygoteLink) -> None:
         await link.run()
         with anyio.move_on_after(FORK_WAIT_S):
             await Process(link.pid, open_pidfd(link.pid), self._clock).wait()

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from struct import Struct
 
-import msgspec
-
-from glowplug.errors import Executed, UnavailableError, WireError, call_error
+from glowplug.errors import Executed, UnavailableError, call_error
 from glowplug.wire.frames import FLAG_END, FLAG_ONEWAY, Kind
 from glowplug.wire.messages import (
+    MALFORMED,
     Command,
     Failure,
     Hello,
@@ -131,7 +130,9 @@ class Outgoing:
 class Exchange:
     """One request the peer made of us: read it, answer it once."""
 
-    def __init__(self, channel: "Channel", rid: int, kind: int, infer: Infer, command: Command | None) -> None:
+    def __init__(
+        self, channel: "Channel", rid: int, kind: int, infer: Infer, command: Command | None
+    ) -> None:
         self.kind = kind
         self.infer = infer
         self.command = command
@@ -143,7 +144,9 @@ class Exchange:
         self._rid = rid
         self.answered = False
 
-    def respond(self, body: bytes = b"", *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def respond(
+        self, body: bytes = b"", *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         """Answer in one frame."""
         self._head(status, headers, body, FLAG_END)
 
@@ -156,13 +159,19 @@ class Exchange:
         """Answer with an error; after `begin` it breaks the stream off."""
         self.answered = True
         if not self.oneway:
-            self._channel.send(Kind.ERROR, self._rid, pack(Failure(code, executed, False, detail)), b"", FLAG_END)
+            self._channel.send(
+                Kind.ERROR, self._rid, pack(Failure(code, executed, False, detail)), b"", FLAG_END
+            )
 
-    def _head(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, flags: int) -> None:
+    def _head(
+        self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, flags: int
+    ) -> None:
         assert not self.answered, self.infer.path
         self.answered = True
         if not self.oneway:
-            self._channel.send(Kind.RESPONSE, self._rid, pack(Response(status, headers)), body, flags)
+            self._channel.send(
+                Kind.RESPONSE, self._rid, pack(Response(status, headers)), body, flags
+            )
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -203,7 +212,9 @@ class Channel(FrameProtocol):
         """Wait until the connection is lost."""
         await self._gone.wait()
 
-    async def request(self, path: str, body: bytes = b"", *, infer: Infer | None = None) -> tuple[Response, bytes]:
+    async def request(
+        self, path: str, body: bytes = b"", *, infer: Infer | None = None
+    ) -> tuple[Response, bytes]:
         """Ask, and return head and whole body of the answer.
 
         Raises:
@@ -218,7 +229,9 @@ class Channel(FrameProtocol):
         await future
         return await incoming.read()
 
-    async def open(self, path: str, body: bytes = b"", *, infer: Infer | None = None) -> tuple[Response, Incoming]:
+    async def open(
+        self, path: str, body: bytes = b"", *, infer: Infer | None = None
+    ) -> tuple[Response, Incoming]:
         """Ask, and return the answer's head and its body as a stream."""
         meta = pack(infer if infer is not None else Infer(path, protocol="rpc"))
         future, incoming, _ = self._start(Kind.INFER, meta, body, FLAG_END)
@@ -236,14 +249,18 @@ class Channel(FrameProtocol):
         except UnavailableError:
             if not future.done():
                 raise
-        except BaseException:  # cancelled, or the pieces failed: the peer must not wait for the rest
+        except (
+            BaseException
+        ):  # cancelled, or the pieces failed: the peer must not wait for the rest
             future.cancel()
             raise
         return await future, incoming
 
     def notify(self, path: str, body: bytes = b"") -> None:
         """Say something that needs no answer."""
-        self.send(Kind.INFER, self._rid(), pack(Infer(path, protocol="rpc")), body, FLAG_END | FLAG_ONEWAY)
+        self.send(
+            Kind.INFER, self._rid(), pack(Infer(path, protocol="rpc")), body, FLAG_END | FLAG_ONEWAY
+        )
 
     def _rid(self) -> int:
         rid = self._next
@@ -286,7 +303,7 @@ class Channel(FrameProtocol):
                 self._asked(kind, flags, rid, meta, body)
             elif rid in self._theirs:
                 self._more(kind, flags, rid, meta, body)
-        except (msgspec.MsgspecError, WireError):
+        except MALFORMED:
             self.abort()
 
     def _answer(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
@@ -325,7 +342,9 @@ class Channel(FrameProtocol):
             await self._handler(exchange)
         except UnavailableError:
             _LOG.debug("%s: the asker has gone", exchange.infer.path)
-        except Exception:  # a bug in one answer must not end the daemon; it is recorded and the asker told
+        except (
+            Exception
+        ):  # a bug in one answer must not end the daemon; it is recorded and the asker told
             _LOG.exception("answering %s failed", exchange.infer.path)
         finally:
             self._theirs.pop(rid, None)
@@ -368,5 +387,3 @@ async def dial_channel(address: str, hello: Hello, handler: Handler, spawn: Spaw
     channel = await dial(address, lambda: Channel(hello, handler, spawn, dialling=True))
     await channel.ready()
     return channel
-
-

@@ -6,7 +6,8 @@ A frame is a 24-byte header, `meta` (msgpack of an append-only array struct, see
     magic  version  kind  flags  meta u32    request id u64  body u64        meta, body
 
 Requests are numbered by the side that opens them: the dialling side uses odd ids, the other even ones, so both may open
-streams on one connection. Every stream ends with a frame that carries FLAG_END, or with ERROR or CANCEL, in each direction.
+streams on one connection. Every stream ends with a frame that carries FLAG_END, or with ERROR or CANCEL, in each
+direction.
 """
 
 from enum import IntEnum
@@ -116,6 +117,8 @@ def _split(data: bytes | bytearray, body_max: int) -> tuple[list[Frame], int, in
         next_at = body_at + body_len
         if next_at > end:
             return frames, at, next_at - at
-        frames.append(Frame(kind, flags, rid, bytes(data[meta_at:body_at]), bytes(data[body_at:next_at])))
+        frames.append(
+            Frame(kind, flags, rid, bytes(data[meta_at:body_at]), bytes(data[body_at:next_at]))
+        )
         at = next_at
     return frames, at, HEADER_BYTES

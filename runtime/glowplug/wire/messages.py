@@ -1,11 +1,15 @@
 """What do frames carry in `meta`? Append-only array structs: a field is only ever added at the end, with a default.
 
-`INFER.path` names what is asked: `/{endpoint}` for a call to a replica, `/-/…` between daemons (docs/architecture.md lists them).
+`INFER.path` names what is asked: `/{endpoint}` for a call to a replica, `/-/…` between daemons (docs/architecture.md
+lists them).
 """
 
+import struct
 from typing import Any
 
 import msgspec
+
+from glowplug.errors import WireError
 
 PROTOCOLS = (1,)  # versions of these messages this build speaks
 
@@ -42,7 +46,9 @@ class Infer(msgspec.Struct, array_like=True, frozen=True):
     attempt: int = 1
     chain: tuple[str, ...] = ()  # "app/endpoint" of each call above this one, outermost first
     parent: str = ""  # request id of the call that made this one
-    call_token: str = ""  # gateway → replica: lets code in this call make further calls; sent back with them
+    call_token: str = (
+        ""  # gateway → replica: lets code in this call make further calls; sent back with them
+    )
     dev: bool = False  # tracebacks may be shown to the caller
 
 
@@ -90,6 +96,10 @@ unpack_response = msgspec.msgpack.Decoder(Response).decode
 unpack_trailer = msgspec.msgpack.Decoder(Trailer).decode
 unpack_failure = msgspec.msgpack.Decoder(Failure).decode
 unpack_command = msgspec.msgpack.Decoder(Command).decode
+
+
+# What reading a peer's nonsense may raise: text that is not UTF-8 and short integers pass msgspec by.
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, struct.error, WireError)
 
 
 def to_json(value: Any) -> bytes:

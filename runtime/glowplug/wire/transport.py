@@ -44,7 +44,9 @@ class FrameProtocol(asyncio.Protocol):
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def send(self, kind: int, rid: int, meta: bytes = b"", body: bytes = b"", flags: int = 0) -> None:
+    def send(
+        self, kind: int, rid: int, meta: bytes = b"", body: bytes = b"", flags: int = 0
+    ) -> None:
         """Queue one frame; it leaves at the end of this loop turn."""
         if self.closed or self._loop is None:
             return
@@ -83,7 +85,9 @@ class FrameProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and greet."""
-        stream = cast("asyncio.Transport", transport)  # uvloop's transports do not subclass asyncio's
+        stream = cast(
+            "asyncio.Transport", transport
+        )  # uvloop's transports do not subclass asyncio's
         self.transport = stream
         self._loop = asyncio.get_running_loop()
         stream.set_write_buffer_limits(high=WRITE_HIGH)
@@ -133,7 +137,9 @@ async def dial(address: str, factory: Callable[[], _P]) -> _P:
     return protocol
 
 
-async def listen(path: Path, factory: Callable[[], FrameProtocol], backlog: int = 128) -> asyncio.AbstractServer:
+async def listen(
+    path: Path, factory: Callable[[], FrameProtocol], backlog: int = 128
+) -> asyncio.AbstractServer:
     """Listen on a Unix socket only this user can open; a stale file from a dead process is replaced."""
     path.unlink(missing_ok=True)
     loop = asyncio.get_running_loop()

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from glowplug.worker.inside import Inside
     from glowplug.worker.server import Link, Server
 
-INLINE_MAX = 64 * 1024  # bytes of a body that the loop decodes itself for an async endpoint; more would hold up others
+INLINE_MAX = (
+    64 * 1024
+)  # bytes of a body that the loop decodes itself for an async endpoint; more would hold up others
 _OK_JSON = (("content-type", "application/json"),)
 
 
@@ -47,7 +49,9 @@ class Call:
         "running", "server", "started_ns", "streaming", "task", "window",
     )  # fmt: skip
 
-    def __init__(self, server: "Server", link: "Link", rid: int, infer: Infer, body: bytes, now_ns: int) -> None:
+    def __init__(
+        self, server: "Server", link: "Link", rid: int, infer: Infer, body: bytes, now_ns: int
+    ) -> None:
         self.server = server
         self.link = link
         self.rid = rid
@@ -132,7 +136,9 @@ class Call:
                     self._pieces()
             except Closed:
                 pass  # the reader has gone; the generator was closed on the way here
-            except BaseException as error:  # user code may raise anything, and must not end the thread
+            except (
+                BaseException
+            ) as error:  # user code may raise anything, and must not end the thread
                 self._broke(error)
             self.server.captured.flush_parts()
         self.server.outbox.post(self._finish_thread)
@@ -191,7 +197,9 @@ class Call:
         """Send the head with the first item: what fails before it is a plain problem with a status of its own."""
         self.streaming = True
         headers = (("content-type", STREAM_TYPES[form]), ("cache-control", "no-store"))
-        meta = pack(Response(200, headers, "yes", (("decode", self._decode_ns), ("first", first_ns))))
+        meta = pack(
+            Response(200, headers, "yes", (("decode", self._decode_ns), ("first", first_ns)))
+        )
         if self.task is None:
             self.server.outbox.post(lambda: self._send(Kind.RESPONSE, meta))
         else:
@@ -261,7 +269,9 @@ class Call:
     async def _adecode(self, content_type: str) -> dict[str, Any]:
         if len(self.body) <= INLINE_MAX:
             return self._decode(content_type)
-        arguments: dict[str, Any] = await self.server.compute.run(lambda: self._decode(content_type))
+        arguments: dict[str, Any] = await self.server.compute.run(
+            lambda: self._decode(content_type)
+        )
         return arguments
 
     async def _awrite(self, data: bytes) -> None:
@@ -286,7 +296,9 @@ class Call:
             self.inside.cancel()
         if self.task is not None:
             self.task.cancel()
-        if not self.running:  # nothing of it will run: the thread passes over it, the task never takes its first step
+        if (
+            not self.running
+        ):  # nothing of it will run: the thread passes over it, the task never takes its first step
             self._finish()
 
     def abort(self, code: str, detail: str) -> None:
@@ -299,13 +311,18 @@ class Call:
         self.expired = True
         run_ns = self.program.spec.timeouts.run_ns
         if self.server.now_ns() - self.started_ns >= run_ns:
-            self.abort("run_timeout", f"{self.program.spec.name} ran longer than its limit of {run_ns / 1e9:g} s")
+            self.abort(
+                "run_timeout",
+                f"{self.program.spec.name} ran longer than its limit of {run_ns / 1e9:g} s",
+            )
         else:
-            self.abort("deadline", f"the caller's deadline passed while {self.program.spec.name} ran")
+            self.abort(
+                "deadline", f"the caller's deadline passed while {self.program.spec.name} ran"
+            )
 
     def _broke(self, error: BaseException) -> None:
         self._fault = fault_of(error, self._stage, self.infer.request_id, show=self.infer.dev)
-        if self._fault.code in ("endpoint_error", "out_of_memory"):
+        if self._fault.code in ("endpoint_error", "out_of_memory") and not self.cancelled:
             self.server.log.write("stderr", users_traceback(error).rstrip(), "error")
 
     def _finish(self) -> None:
@@ -316,11 +333,11 @@ class Call:
         self.server.end(self)
         if self.answered:
             return
-        if self._fault is not None:
-            self._fail(self._fault)
-        elif self.cancelled:
+        if self.cancelled:
             executed: Executed = "no" if self._stage == "decode" else "yes"
             self._fail(fault("cancelled", "the caller went away", executed, self.infer.request_id))
+        elif self._fault is not None:
+            self._fail(self._fault)
         else:
             self._succeed()
 
@@ -330,7 +347,11 @@ class Call:
             meta = pack(Trailer("yes", (("decode", self._decode_ns), ("run", self._run_ns))))
             self.link.send(Kind.END, self.rid, meta, b"", FLAG_END)
         else:
-            timings = (("decode", self._decode_ns), ("run", self._run_ns), ("encode", self._encode_ns))
+            timings = (
+                ("decode", self._decode_ns),
+                ("run", self._run_ns),
+                ("encode", self._encode_ns),
+            )
             meta = pack(Response(200, self._headers, "yes", timings))
             self.link.send(Kind.RESPONSE, self.rid, meta, self._payload, FLAG_END)
         self.server.note(self, "ok", 200)

@@ -1,9 +1,9 @@
 """Where does what user code prints and logs go, and for which call was it?
 
-Into one file per replica: JSON lines {ts, level, app, endpoint, version, replica, request_id, stream, text} with `ts` in
-nanoseconds since the epoch and `stream` one of stdout, stderr, log, call, lifecycle. Python's own streams are replaced by
-line-buffering writers that know the call from its context variable. What C libraries write to descriptors 1 and 2 goes to
-`<path>.out` as it is. A disk that is full costs lines, which are counted, never a call.
+Into one file per replica: JSON lines {ts, level, app, endpoint, version, replica, request_id, stream, text} with `ts`
+in nanoseconds since the epoch and `stream` one of stdout, stderr, log, call, lifecycle. Python's own streams are
+replaced by line-buffering writers that know the call from its context variable. What C libraries write to descriptors
+1 and 2 goes to `<path>.out` as it is. A disk that is full costs lines, which are counted, never a call.
 """
 
 import io
@@ -53,10 +53,14 @@ class CallLine(Line):
 class LogFile:
     """Appends lines, from any thread, and keeps the file within its bound."""
 
-    def __init__(self, path: Path, clock: Clock, *, replica: str, app: str, endpoint: str, version: str) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, *, replica: str, app: str, endpoint: str, version: str
+    ) -> None:
         self.path = path
         self.dropped = 0
-        self.later: Later | None = None  # how to flush soon; without it every line is written at once
+        self.later: Later | None = (
+            None  # how to flush soon; without it every line is written at once
+        )
         self.version = version
         self._clock = clock
         self._names = (app, endpoint)
@@ -75,7 +79,16 @@ class LogFile:
             text = f"{text[:TEXT_MAX]} … ({len(text)} characters)"
         call = current.get()
         request_id = "" if call is None else call.request_id
-        line = Line(self._clock.wall_ns(), level, *self._names, self.version, self._replica, request_id, stream, text)
+        line = Line(
+            self._clock.wall_ns(),
+            level,
+            *self._names,
+            self.version,
+            self._replica,
+            request_id,
+            stream,
+            text,
+        )
         encoded = self._encode(line) + b"\n"
         with self._lock:
             self._pending.append(encoded)
@@ -88,7 +101,17 @@ class LogFile:
         now_ns = self._clock.wall_ns()
         text = f"{code} {status} in {ms:.1f} ms"
         line = CallLine(
-            now_ns, level, *self._names, self.version, self._replica, request_id, "call", text, code, status, ms
+            now_ns,
+            level,
+            *self._names,
+            self.version,
+            self._replica,
+            request_id,
+            "call",
+            text,
+            code,
+            status,
+            ms,
         )
         encoded = self._encode(line) + b"\n"
         with self._lock:
@@ -133,7 +156,9 @@ class LogFile:
     def _own_up(self) -> None:
         text, self.dropped = f"{self.dropped} lines were dropped: the disk took none", 0
         names = (*self._names, self.version, self._replica)
-        self._pending.append(self._encode(Line(self._clock.wall_ns(), "warning", *names, "", "log", text)) + b"\n")
+        self._pending.append(
+            self._encode(Line(self._clock.wall_ns(), "warning", *names, "", "log", text)) + b"\n"
+        )
         self._flush()
 
     def _rotate(self) -> None:
@@ -148,7 +173,9 @@ class LogFile:
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(
+                self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
             self._size = os.fstat(self._fd).st_size
         except OSError:
             self._fd = -1  # every write fails and is counted
@@ -242,7 +269,9 @@ def capture(log: LogFile) -> Captured:
     root = logging.getLogger()
     root.handlers[:] = [Handler(log)]
     root.setLevel(logging.INFO)
-    sys.excepthook = lambda kind, error, trace: log.write("stderr", _formatted(kind, error, trace), "error")
+    sys.excepthook = lambda kind, error, trace: log.write(
+        "stderr", _formatted(kind, error, trace), "error"
+    )
     return captured
 
 

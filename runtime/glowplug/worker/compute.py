@@ -1,8 +1,9 @@
 """On which threads does synchronous user code run, and how does its result get back to the loop?
 
 Work goes out through a queue that costs one lock, and comes back in batches: a thread appends to a deque and wakes the
-loop only if nobody has done so since the loop last looked. One thread when the endpoint runs one call at a time, so that
-a model is loaded, warmed and called on the very same thread (CUDA contexts, thread-local caches); else one per permit.
+loop only if nobody has done so since the loop last looked. One thread when the endpoint runs one call at a time, so
+that a model is loaded, warmed and called on the very same thread (CUDA contexts, thread-local caches); else one per
+permit.
 """
 
 import asyncio
@@ -82,8 +83,15 @@ class Compute:
         for _ in self._threads:
             self._queue.put(None)
 
+    async def prepare(self, work: Callable[[], _R]) -> _R:
+        """Run `work` in the context that later calls start from. One at a time: a context is entered once."""
+        return await self._result(work, self.base)
+
     async def run(self, work: Callable[[], _R]) -> _R:
-        """Run `work` in the base context and return what it returns; a BaseException of user code comes back too."""
+        """Run `work` and return what it returns; a BaseException of user code comes back too."""
+        return await self._result(work, None)
+
+    async def _result(self, work: Callable[[], _R], context: contextvars.Context | None) -> _R:
         future: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
 
         def settle(result: _R | None, error: BaseException | None) -> None:
@@ -106,11 +114,13 @@ class Compute:
             else:
                 self.outbox.post(lambda: settle(result, None))
 
-        self.submit(job, self.base)
+        self.submit(job, context)
         return await future
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name=f"compute-{len(self._threads)}", daemon=True)
+        thread = threading.Thread(
+            target=self._work, name=f"compute-{len(self._threads)}", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 
@@ -120,7 +130,11 @@ class Compute:
             context, job = item
             # A context of its own: what one call sets must not leak into the next.
             (context or copy()).run(job)
-            del item, job, context  # a waiting thread must not keep the last call's body and result alive
+            del (
+                item,
+                job,
+                context,
+            )  # a waiting thread must not keep the last call's body and result alive
 
 
 class UserCodeExit(Exception):  # noqa: N818  # not an error of ours: it carries one of the user's through a future

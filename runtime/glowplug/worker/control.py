@@ -3,8 +3,6 @@
 Every command is an event of the lifecycle, which also decides whether it is answered or refused.
 """
 
-import logging
-
 import msgspec
 
 from glowplug.node.messages import RankLaunch
@@ -24,9 +22,7 @@ from glowplug.worker.events import (
 )
 from glowplug.worker.rank import Rank
 
-_LOG = logging.getLogger("glowplug.worker")
 _REASONS: dict[str, Reason] = {"scale": "scale", "deploy": "deploy", "lease": "lease"}
-LAUNCH_MAX = 8 * 1024 * 1024  # bytes of a LOAD's body: a spec with its examples
 
 
 class Control:
@@ -46,7 +42,11 @@ class Control:
         """Return the greeting."""
         rank = self._rank
         return Hello(
-            "rank-control", rank.launch.replica, epoch=rank.state.epoch, version=rank.launch.version, state=rank.state.phase
+            "rank-control",
+            rank.launch.replica,
+            epoch=rank.state.epoch,
+            version=rank.launch.version,
+            state=rank.state.phase,
         )
 
     def announce(self) -> None:
@@ -55,21 +55,21 @@ class Control:
         for channel in self._channels:
             channel.send(Kind.HELLO, 0, greeting)
 
-    @property
-    def is_connected(self) -> bool:
-        """Say whether an agent's connection still stands."""
-        return bool(self._channels)
-
-    def close(self) -> None:
-        """Send what is queued and close."""
-        for channel in list(self._channels):
+    async def close(self) -> None:
+        """Send what is queued, close and wait until that is done; the caller bounds the wait."""
+        channels = list(self._channels)
+        for channel in channels:
             channel.close()
+        for channel in channels:
+            await channel.gone()
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one command."""
         event = self._event(exchange)
         if event is None:
-            exchange.fail("bad_request", "a rank's control socket takes LOAD, DRAIN, STATS and PING")
+            exchange.fail(
+                "bad_request", "a rank's control socket takes LOAD, DRAIN, STATS and PING"
+            )
             return
         for effect in self._rank.happen(event):
             match effect:
@@ -89,6 +89,7 @@ class Control:
             case Kind.STATS:
                 return StatsAsked(command.epoch)
             case Kind.PING:
+                self._rank.server.log.trim_raw()
                 return Pinged(command.epoch, command.lease_ns or self._rank.launch.lease_ns)
             case Kind.DRAIN:
                 reason = _REASONS.get(command.reason, "stop")
@@ -115,7 +116,9 @@ class Control:
 class ControlChannel(Channel):
     """A channel that is known while it stands."""
 
-    def __init__(self, hello: Hello, handler: object, spawn: Spawn, channels: "set[ControlChannel]") -> None:
+    def __init__(
+        self, hello: Hello, handler: object, spawn: Spawn, channels: "set[ControlChannel]"
+    ) -> None:
         super().__init__(hello, handler, spawn, dialling=False)  # type: ignore[arg-type]  # Control.handle
         self._channels = channels
 

@@ -110,7 +110,18 @@ class SwapAsked:
 
 Command = Pinged | StatsAsked | DrainAsked | SwapAsked
 Event = (
-    Began | Imported | Loaded | Warmed | Checked | Broke | ComputeLost | Idled | HooksRan | Terminated | Ticked | Command
+    Began
+    | Imported
+    | Loaded
+    | Warmed
+    | Checked
+    | Broke
+    | ComputeLost
+    | Idled
+    | HooksRan
+    | Terminated
+    | Ticked
+    | Command
 )
 
 # -- effects: what to do -------------------------------------------------------------------------------
@@ -180,5 +191,15 @@ class Exit:
 
 
 Effect = (
-    RunImport | RunLoad | RunWarm | RunCheck | Announce | Answer | Refuse | Swap | CancelCalls | RunHooks | Exit
+    RunImport
+    | RunLoad
+    | RunWarm
+    | RunCheck
+    | Announce
+    | Answer
+    | Refuse
+    | Swap
+    | CancelCalls
+    | RunHooks
+    | Exit
 )

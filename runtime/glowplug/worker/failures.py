@@ -55,12 +55,24 @@ def fault_of(error: BaseException, stage: Stage, request_id: str, *, show: bool)
         return _fault(error.code, error.message, executed, problem_of(error, request_id=request_id))
     if isinstance(error, MemoryError):
         detail = "the endpoint ran out of memory (MemoryError)"
-        return _fault("out_of_memory", detail, "yes", problem("out_of_memory", detail, request_id=request_id, phase=stage, executed="yes"))
+        return _fault(
+            "out_of_memory",
+            detail,
+            "yes",
+            problem("out_of_memory", detail, request_id=request_id, phase=stage, executed="yes"),
+        )
     fields = exception_fields(error)
     if not show:
         fields.pop("traceback", None)
     detail = said(error)
-    body = problem("endpoint_error", detail, request_id=request_id, phase="run", executed="yes", exception=fields)
+    body = problem(
+        "endpoint_error",
+        detail,
+        request_id=request_id,
+        phase="run",
+        executed="yes",
+        exception=fields,
+    )
     return _fault("endpoint_error", detail, "yes", body)
 
 
@@ -76,4 +88,6 @@ def said(error: BaseException) -> str:
 
 def _fault(code: str, detail: str, executed: Executed, body: bytes) -> Fault:
     retryable = code in PROBLEMS and PROBLEMS[code].retryable
-    return Fault(code, executed, pack(Failure(code, executed, retryable, detail[:DETAIL_MAX])), body)
+    return Fault(
+        code, executed, pack(Failure(code, executed, retryable, detail[:DETAIL_MAX])), body
+    )

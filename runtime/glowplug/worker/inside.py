@@ -1,13 +1,13 @@
 """How does code inside a call reach other endpoints? Over the very connection its own call came in on.
 
-The gateway holds the call that is above, so it knows the chain, the deadline and the key: the rank only sends its parent's
-request id and the token it was given. Works from a compute thread (blocking) and from the loop.
+The gateway holds the call that is above, so it knows the chain, the deadline and the key: the rank only sends its
+parent's request id and the token it was given. Works from a compute thread (blocking) and from the loop.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from queue import Empty, SimpleQueue
 from struct import Struct
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from glowplug.clock import SECOND
 from glowplug.context import Answer, Outgoing
-from glowplug.errors import PROBLEMS, CallError, DefinitionError, call_error
+from glowplug.errors import PROBLEMS, CallError, DefinitionError, Executed, call_error
 from glowplug.events import SseReader
 from glowplug.remote_errors import error_from_answer, error_from_problem
 from glowplug.schema import EVENTS
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from glowplug.worker.server import Link
 
 ASKS_MAX = 4096  # calls that the code of one connection has under way; more is a runaway loop
-GRACE_NS = 2 * SECOND  # after the deadline the gateway itself answers; this is for that answer's way
+GRACE_NS = (
+    2 * SECOND
+)  # after the deadline the gateway itself answers; this is for that answer's way
 _U64 = Struct("<Q")
 
 Event = Response | bytes | CallError | None  # head, piece, failure, end
@@ -117,7 +119,9 @@ class Inside:
     def cancel(self) -> None:
         """Fail what is under way: the call above is over."""
         for ask in list(self._asks):
-            ask.fail(call_error("cancelled", "the call that made this one is over", executed="maybe"))
+            ask.fail(
+                call_error("cancelled", "the call that made this one is over", executed="maybe")
+            )
 
     # -- opening -------------------------------------------------------------------------------------
 
@@ -125,7 +129,9 @@ class Inside:
         """Send the request. On the loop."""
         link = self._link
         if link.closed or len(link.asks) >= ASKS_MAX:
-            detail = "the gateway has gone" if link.closed else f"{ASKS_MAX} calls are under way already"
+            detail = (
+                "the gateway has gone" if link.closed else f"{ASKS_MAX} calls are under way already"
+            )
             deliver(call_error("unavailable", detail, executed="no"))
             return
         rid = link.next_rid()
@@ -159,6 +165,9 @@ class Inside:
             left_ns = min(left_ns, int(outgoing.timeout_s * SECOND))
         return max(left_ns, 1)  # 0 would mean: no deadline
 
+    def _credit_later(self, ask: Ask, size: int) -> None:
+        self._link.server.outbox.post(lambda: ask.credit(size))
+
     def _close(self, opened: list[Ask]) -> None:
         for ask in opened:
             self._asks.discard(ask)
@@ -166,11 +175,14 @@ class Inside:
 
     # -- waiting -------------------------------------------------------------------------------------
 
-    def _events(self, outgoing: Outgoing, *, eager: bool) -> Iterator[Event]:
+    def _events(self, outgoing: Outgoing, *, eager: bool) -> Generator[Event, None, None]:
         server = self._link.server
         if threading.get_ident() == server.loop_thread:
             name = qualified(outgoing.app, outgoing.endpoint)
-            raise DefinitionError(f"a blocking call of {name} from async code would wait for itself", hint="await its `aremote`, or iterate its `astream`")
+            raise DefinitionError(
+                f"a blocking call of {name} from async code would wait for itself",
+                hint="await its `aremote`, or iterate its `astream`",
+            )
         events: SimpleQueue[Event] = SimpleQueue()
         opened: list[Ask] = []
         until_ns = server.now_ns() + self._left_ns(outgoing) + GRACE_NS
@@ -182,11 +194,11 @@ class Inside:
                     return
                 yield event
                 if not eager and isinstance(event, bytes):
-                    server.outbox.post(lambda size=len(event): opened[0].credit(size))  # type: ignore[misc]  # binds now
+                    self._credit_later(opened[0], len(event))
         finally:
             server.outbox.post(lambda: self._close(opened))
 
-    async def _aevents(self, outgoing: Outgoing, *, eager: bool) -> AsyncIterator[Event]:
+    async def _aevents(self, outgoing: Outgoing, *, eager: bool) -> AsyncGenerator[Event, None]:
         waiting: deque[Event] = deque()
         arrived = asyncio.Event()
         opened: list[Ask] = []
@@ -240,7 +252,9 @@ class _Items:
     def end(self) -> None:
         """Raise for a refusal, or for a stream that broke off."""
         if self._head is not None and self._head.status >= 400:
-            raise error_from_answer(self._head.status, dict(self._head.headers), bytes(self._refusal))
+            raise error_from_answer(
+                self._head.status, dict(self._head.headers), bytes(self._refusal)
+            )
         if self._sse is not None and not self._done:
             raise call_error("replica_lost", "the stream broke off", executed="maybe")
 
@@ -290,4 +304,5 @@ def _failed(meta: bytes, body: bytes) -> CallError:
     if body:
         return error_from_answer(status, {"glowplug-executed": failure.executed}, body)
     retry_after_s = failure.retry_after_ms / 1000 if failure.retry_after_ms else None
-    return call_error(failure.code, failure.detail, executed=failure.executed, retry_after_s=retry_after_s)  # type: ignore[arg-type]  # from the wire
+    executed: Executed = failure.executed  # type: ignore[assignment]  # from the wire: one of the three
+    return call_error(failure.code, failure.detail, executed=executed, retry_after_s=retry_after_s)

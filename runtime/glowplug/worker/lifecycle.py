@@ -1,14 +1,14 @@
 """In which state is a rank, and what must it do next?
 
-    starting ──imported──► loading ──loaded──► warming ──warmed, checked──► ready ──┐
-        └────────────── a step broke, or took too long ──► failed ◄─ compute lost ──┤
-                                                              │                      │ drain asked, SIGTERM, lease over
-    stopped ◄── hooks ran, or their time is over ── draining ◄┴──────────────────────┘
+    starting ──imported──► loading ──loaded──► warming ──warmed, checked──► ready
+       └─────────── a step broke, or took too long ───► failed ◄─ compute lost ─┤
+                                                                                │ drain asked, SIGTERM, lease over
+                         stopped ◄── hooks ran, or cut ── draining ◄────────────┘
 
-A state machine without clock, I/O or chance: `step(state, event, now_ns) -> (state, effects)`. The process feeds it what
-happens and carries out the effects; whatever is not in `TRANSITIONS` changes nothing, so that late or double events are
-harmless. Two rules stand above the table: a command whose epoch is lower than one already seen is refused (an agent that
-was replaced cannot command), and a rank whose lease runs out goes by itself (nobody owns it any more).
+A state machine without clock, I/O or chance: `step(state, event, now_ns) -> (state, effects)`. The process feeds it
+what happens and carries out the effects; whatever is not in `TRANSITIONS` changes nothing, so that late or double
+events are harmless. Two rules stand above the table: a command whose epoch is lower than one already seen is refused
+(an agent that was replaced cannot command), and a rank whose lease runs out goes by itself (nobody owns it any more).
 
 Draining has three stages: *finishing* waits for the calls in flight, *cancelling* tells those that are late to end,
 *hooks* runs on.drain and on.unload. Each has an end of its own, so that a drain always ends.
@@ -58,7 +58,9 @@ EXIT_START_FAILED = 3  # import, load, warm or check broke; STATS told why
 EXIT_COMPUTE_LOST = 4  # a handler never returned: its thread cannot be had back
 EXIT_CUT = 5  # the drain's time ran out with calls or hooks still running
 
-DRAIN_DEFAULT_NS = 30 * SECOND  # SIGTERM and an expired lease name no deadline; container runtimes give about as much
+DRAIN_DEFAULT_NS = (
+    30 * SECOND
+)  # SIGTERM and an expired lease name no deadline; container runtimes give about as much
 CANCEL_GRACE_NS = SECOND  # cancelled coroutines get this long for their `finally`
 HOOKS_NS = 10 * SECOND  # on.drain and on.unload together
 LINGER_NS = 5 * SECOND  # a failed rank stays this long so that the agent can ask why
@@ -145,7 +147,9 @@ def _checked(state: State, _: Checked, now_ns: int) -> Step:
 
 
 def _timed(state: State, name: str, now_ns: int) -> State:
-    return replace(state, phases=(*state.phases, Phase(name=name, ns=now_ns - state.since_ns)), since_ns=now_ns)
+    return replace(
+        state, phases=(*state.phases, Phase(name=name, ns=now_ns - state.since_ns)), since_ns=now_ns
+    )
 
 
 def _start_tick(state: State, _: Ticked, now_ns: int) -> Step:
@@ -153,8 +157,14 @@ def _start_tick(state: State, _: Ticked, now_ns: int) -> Step:
         return _stop(replace(state, reason="lease"))
     if now_ns < state.start_until_ns:
         return state, ()
-    doing = {"starting": "importing the code", "loading": "on.load", "warming": "on.warm or on.check"}[state.phase]
-    return _broke(state, Broke(f"the start took too long; it was at: {doing}", "start_timeout"), now_ns)
+    doing = {
+        "starting": "importing the code",
+        "loading": "on.load",
+        "warming": "on.warm or on.check",
+    }[state.phase]
+    return _broke(
+        state, Broke(f"the start took too long; it was at: {doing}", "start_timeout"), now_ns
+    )
 
 
 def _broke(state: State, event: Broke, now_ns: int) -> Step:
@@ -177,12 +187,16 @@ def _ready_tick(state: State, event: Ticked, now_ns: int) -> Step:
 
 def _leave(state: State, event: Terminated | DrainAsked, now_ns: int) -> Step:
     asked_ns = event.deadline_ns if isinstance(event, DrainAsked) else 0
-    draining, effects = _drain(state, _reason(event), asked_ns or DRAIN_DEFAULT_NS, event.busy, now_ns)
+    draining, effects = _drain(
+        state, _reason(event), asked_ns or DRAIN_DEFAULT_NS, event.busy, now_ns
+    )
     return draining, (Answer(), *effects) if isinstance(event, DrainAsked) else effects
 
 
 def _drain(state: State, reason: Reason, deadline_ns: int, busy: bool, now_ns: int) -> Step:
-    leaving = replace(state, phase="draining", stage="finishing", reason=reason, until_ns=now_ns + deadline_ns)
+    leaving = replace(
+        state, phase="draining", stage="finishing", reason=reason, until_ns=now_ns + deadline_ns
+    )
     if busy:
         return leaving, (Announce(),)
     last, effects = _hooks(leaving, Idled(), now_ns)
@@ -214,14 +228,18 @@ def _hooks(state: State, _: Idled, now_ns: int) -> Step:
     if state.stage == "hooks":
         return state, ()
     left_ns = min(max(state.until_ns - now_ns, CANCEL_GRACE_NS), HOOKS_NS)
-    return replace(state, stage="hooks", until_ns=now_ns + left_ns), (RunHooks(state.reason, left_ns),)
+    return replace(state, stage="hooks", until_ns=now_ns + left_ns), (
+        RunHooks(state.reason, left_ns),
+    )
 
 
 def _drain_tick(state: State, _: Ticked, now_ns: int) -> Step:
     if now_ns < state.until_ns:
         return state, ()
     if state.stage == "finishing":
-        return replace(state, stage="cancelling", until_ns=now_ns + CANCEL_GRACE_NS), (CancelCalls(),)
+        return replace(state, stage="cancelling", until_ns=now_ns + CANCEL_GRACE_NS), (
+            CancelCalls(),
+        )
     return _stop(replace(state, exit_code=EXIT_CUT))
 
 
@@ -234,7 +252,13 @@ def _hooks_ran(state: State, _: HooksRan, __: int) -> Step:
 
 def _fail(state: State, code: str, detail: str, exit_code: int, now_ns: int) -> Step:
     failed = replace(
-        state, phase="failed", stage="", code=code, detail=detail, exit_code=exit_code, until_ns=now_ns + LINGER_NS
+        state,
+        phase="failed",
+        stage="",
+        code=code,
+        detail=detail,
+        exit_code=exit_code,
+        until_ns=now_ns + LINGER_NS,
     )
     return failed, (Announce(),)
 
@@ -270,7 +294,9 @@ def _answer(state: State, _: StatsAsked, __: int) -> Step:
 
 
 def _renew(state: State, event: Pinged, now_ns: int) -> Step:
-    return replace(state, lease_until_ns=max(state.lease_until_ns, now_ns + event.lease_ns)), (Answer(),)
+    return replace(state, lease_until_ns=max(state.lease_until_ns, now_ns + event.lease_ns)), (
+        Answer(),
+    )
 
 
 def _no_swap(state: State, _: SwapAsked, __: int) -> Step:

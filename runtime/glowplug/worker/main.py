@@ -42,7 +42,9 @@ def main(arguments: list[str]) -> int:
     try:
         launch = msgspec.json.decode(data, type=RankLaunch)
     except msgspec.MsgspecError as error:
-        sys.stderr.write(f"the launch record cannot be read: {error}; are agent and environment of one release?\n")
+        sys.stderr.write(
+            f"the launch record cannot be read: {error}; are agent and environment of one release?\n"
+        )
         return EXIT_BAD_LAUNCH
     return run(launch)
 
@@ -52,7 +54,14 @@ def run(launch: RankLaunch) -> int:
     become(launch)
     clock = SystemClock()
     spec = launch.spec
-    log = LogFile(Path(launch.log_path), clock, replica=launch.replica, app=spec.app, endpoint=spec.name, version=launch.version)
+    log = LogFile(
+        Path(launch.log_path),
+        clock,
+        replica=launch.replica,
+        app=spec.app,
+        endpoint=spec.name,
+        version=launch.version,
+    )
     captured = capture(log)
     return anyio.run(_live, launch, clock, log, captured, backend_options=_backend())
 
@@ -77,11 +86,9 @@ async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captur
         await rank.ended.wait()
         for listener in listeners:
             listener.close()
-        server.close()
-        control.close()
         with anyio.move_on_after(FLUSH_S):
-            while server.links or control.is_connected:
-                await anyio.sleep(FLUSH_S / 50)
+            await server.close()
+            await control.close()
         _forget(launch)
         log.flush()
         if not compute.idle or server.calls:

@@ -37,16 +37,26 @@ def become(launch: RankLaunch) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it: a closed socket is an OSError
-    sys.dont_write_bytecode = sys.dont_write_bytecode or launch.dev  # an edit within one second must not meet a stale file
+    sys.dont_write_bytecode = (
+        sys.dont_write_bytecode or launch.dev
+    )  # an edit within one second must not meet a stale file
     surroundings(launch)
 
 
 def surroundings(launch: RankLaunch) -> None:
     """Set variables, import path and folder; also when new code is swapped in."""
     spec = launch.spec
-    devices = {"CUDA_VISIBLE_DEVICES": ",".join(launch.gpus) or NO_DEVICES, "GLOWPLUG_APP": spec.app}
-    set_environment(devices | dict(spec.image.env) | dict(spec.env) | dict(launch.env) | dict(launch.secrets))
-    sys.path[:] = [launch.code_path, *(one for one in sys.path if one not in ("", launch.code_path))]
+    devices = {
+        "CUDA_VISIBLE_DEVICES": ",".join(launch.gpus) or NO_DEVICES,
+        "GLOWPLUG_APP": spec.app,
+    }
+    set_environment(
+        devices | dict(spec.image.env) | dict(spec.env) | dict(launch.env) | dict(launch.secrets)
+    )
+    sys.path[:] = [
+        launch.code_path,
+        *(one for one in sys.path if one not in ("", launch.code_path)),
+    ]
     os.chdir(launch.code_path)
 
 

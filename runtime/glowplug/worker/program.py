@@ -9,7 +9,6 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -48,7 +47,9 @@ class Program:
 
     def is_async_hook(self, kind: HookKind) -> bool:
         """Say whether a hook must run on the loop."""
-        return kind in self.hooks and inspect.iscoroutinefunction(getattr(self.run, self.hooks[kind]))
+        return kind in self.hooks and inspect.iscoroutinefunction(
+            getattr(self.run, self.hooks[kind])
+        )
 
 
 def find(spec: EndpointSpec) -> DeclaredEndpoint[..., Any]:
@@ -58,7 +59,10 @@ def find(spec: EndpointSpec) -> DeclaredEndpoint[..., Any]:
     for name in qualname.split("."):
         found = getattr(found, name)
     if not isinstance(found, DeclaredEndpoint):
-        raise NodeError(f"{spec.target} is not an endpoint but {found!r}", hint="was the decorator removed? deploy again")
+        raise NodeError(
+            f"{spec.target} is not an endpoint but {found!r}",
+            hint="was the decorator removed? deploy again",
+        )
     return found
 
 
@@ -82,12 +86,16 @@ def graft(spec: EndpointSpec, endpoint: DeclaredEndpoint[..., Any], old: Program
         raise NodeError(f"{spec.target} changed its kind; it needs a new process", code="conflict")
     target = endpoint.target
     if spec.kind == "function":
-        return Program(spec=spec, endpoint=endpoint, contract=endpoint.contract, run=target, hooks={})
+        return Program(
+            spec=spec, endpoint=endpoint, contract=endpoint.contract, run=target, hooks={}
+        )
     contract, hooks = endpoint.contract, hooks_of(target)
     try:
         old.run.__class__ = target
     except TypeError as error:
-        raise NodeError(f"the loaded object cannot become the new {spec.target}: {error}", code="conflict") from error
+        raise NodeError(
+            f"the loaded object cannot become the new {spec.target}: {error}", code="conflict"
+        ) from error
     return Program(spec=spec, endpoint=endpoint, contract=contract, run=old.run, hooks=hooks)
 
 
@@ -141,7 +149,9 @@ class SwappedModules:
     def __init__(self, old_path: str, new_path: str) -> None:
         self._old_path, self._new_path = old_path, new_path
         self._old_sys_path = list(sys.path)
-        self._old = {name: module for name, module in sys.modules.items() if is_local(module, old_path)}
+        self._old = {
+            name: module for name, module in sys.modules.items() if is_local(module, old_path)
+        }
         for name in self._old:
             del sys.modules[name]
         sys.path[:] = [new_path, *(one for one in sys.path if one not in (old_path, new_path))]
@@ -149,7 +159,9 @@ class SwappedModules:
 
     def undo(self) -> None:
         """Forget the new modules and bring the old ones back."""
-        for name in [name for name, module in sys.modules.items() if is_local(module, self._new_path)]:
+        for name in [
+            name for name, module in sys.modules.items() if is_local(module, self._new_path)
+        ]:
             del sys.modules[name]
         sys.modules.update(self._old)
         sys.path[:] = self._old_sys_path
@@ -162,17 +174,29 @@ def is_local(module: ModuleType | None, code_path: str) -> bool:
     if not isinstance(file, str):
         paths = list(getattr(module, "__path__", ()))  # a namespace package has folders and no file
         file = paths[0] if paths else ""
-    path = Path(file)
-    return bool(file) and path.is_relative_to(code_path) and "site-packages" not in path.parts
+    # Text, not paths: this runs for thousands of modules while a caller waits for the start.
+    root = code_path.rstrip("/")
+    return (file == root or file.startswith(f"{root}/")) and "/site-packages/" not in file
 
 
 def third_party(code_path: str) -> tuple[str, ...]:
-    """Return the top-level modules that a zygote should import before it forks, in the order they were imported."""
-    own = {"glowplug", "glowplug_packager", "glowplug_router", "__main__", "__mp_main__"}
+    """Return the modules that a zygote should import before it forks, in the order in which they were imported.
+
+    Submodules too: packages that load their parts on first use (pydantic, scipy, transformers) cost most there.
+    """
+    skip = {
+        "glowplug",
+        "glowplug_packager",
+        "glowplug_router",
+        "__main__",
+        "__mp_main__",
+    } | sys.stdlib_module_names
     found = []
     for name, module in list(sys.modules.items()):
-        if "." in name or name in own or name in sys.stdlib_module_names:
+        if name.partition(".")[0] in skip or getattr(module, "__spec__", None) is None:
             continue
-        if getattr(module, "__spec__", None) is not None and not is_local(module, code_path):
+        if name.endswith(".__main__"):
+            continue  # importing it again would run a program
+        if not is_local(module, code_path):
             found.append(name)
     return tuple(found)

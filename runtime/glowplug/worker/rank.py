@@ -51,7 +51,9 @@ DETAIL_MAX = 32 * 1024  # characters of a traceback in the statistics; its end s
 class Rank:
     """One replica's process."""
 
-    def __init__(self, launch: RankLaunch, server: Server, compute: Compute, clock: Clock, spawn: Spawn) -> None:
+    def __init__(
+        self, launch: RankLaunch, server: Server, compute: Compute, clock: Clock, spawn: Spawn
+    ) -> None:
         self.launch = launch
         self.server = server
         self.ended = asyncio.Event()
@@ -65,7 +67,15 @@ class Rank:
         self._program: Program | None = None
         self._endpoint: Any = None
         self._modules: tuple[str, ...] = ()
-        self.state = first_state(launch.epoch, launch.lease_ns, launch.spec.timeouts.start_ns, clock.now_ns())
+        self._stages: dict[type, tuple[Callable[[], Awaitable[None]], Event]] = {
+            RunImport: (self._import, Imported()),
+            RunLoad: (self._load, Loaded()),
+            RunWarm: (self._warm, Warmed()),
+            RunCheck: (self._check, Checked()),
+        }
+        self.state = first_state(
+            launch.epoch, launch.lease_ns, launch.spec.timeouts.start_ns, clock.now_ns()
+        )
         server.epoch = launch.epoch
         server.on_idle = lambda: self._happened(Idled()) if self.state.phase == "draining" else None
         server.on_stuck = lambda detail: self._happened(ComputeLost(detail))
@@ -112,7 +122,9 @@ class Rank:
         assert old is not None, self.state
         try:
             program = await self._compute.run(lambda: _swapped(launch, old_launch, old))
-        except Exception as error:  # user code may raise anything; the agent is told, the old code goes on
+        except (
+            Exception
+        ) as error:  # user code may raise anything; the agent is told, the old code goes on
             text = _text_of(error)
             self.server.log.write("lifecycle", f"swap to {launch.version} failed: {text}", "error")
             return text
@@ -130,14 +142,8 @@ class Rank:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case RunImport():
-                self._spawn(self._stage, self._import, Imported())
-            case RunLoad():
-                self._spawn(self._stage, self._load, Loaded())
-            case RunWarm():
-                self._spawn(self._stage, self._warm, Warmed())
-            case RunCheck():
-                self._spawn(self._stage, self._check, Checked())
+            case RunImport() | RunLoad() | RunWarm() | RunCheck():
+                self._spawn(self._stage, effect)
             case RunHooks(reason, deadline_ns):
                 self._spawn(self._leave, reason, deadline_ns)
             case CancelCalls():
@@ -168,23 +174,30 @@ class Rank:
         due = due_ns(self.state)
         if due is not None and not self.ended.is_set():
             wait_s = max(due - self._clock.now_ns(), 0) / SECOND
-            self._timer = self._loop.call_later(wait_s, lambda: self._happened(Ticked(self.is_busy)))
+            self._timer = self._loop.call_later(
+                wait_s, lambda: self._happened(Ticked(self.is_busy))
+            )
 
     # -- stages of the start ---------------------------------------------------------------------------
 
-    async def _stage(self, work: Callable[[], Awaitable[None]], done: Event) -> None:
+    async def _stage(self, effect: Effect) -> None:
+        work, done = self._stages[type(effect)]
         try:
             await work()
-        except Exception as error:  # user code may raise anything; the state machine takes it from here
+        except (
+            Exception
+        ) as error:  # user code may raise anything; the state machine takes it from here
             self.happen(Broke(_text_of(error)))
         else:
             self.happen(done)
 
     async def _import(self) -> None:
-        self._endpoint = await self._compute.run(lambda: programs.find(self.launch.spec))
+        self._endpoint = await self._compute.prepare(lambda: programs.find(self.launch.spec))
 
     async def _load(self) -> None:
-        made = await self._compute.run(lambda: programs.prepare(self.launch.spec, self._endpoint))
+        made = await self._compute.prepare(
+            lambda: programs.prepare(self.launch.spec, self._endpoint)
+        )
         self._program = made
         await self._hook("load")
 
@@ -193,12 +206,14 @@ class Rank:
         if "warm" in self._program.hooks:
             await self._hook("warm")
         else:
-            await programs.warm(self._program, self._compute.run)
+            await programs.warm(self._program, self._compute.prepare)
 
     async def _check(self) -> None:
         assert self._program is not None
         if await self._hook("check") is False:
-            raise GlowplugError("on.check returned False: the replica is not fit to serve", code="start_failed")
+            raise GlowplugError(
+                "on.check returned False: the replica is not fit to serve", code="start_failed"
+            )
         self.server.serve(self._program, self.launch.version)
         self._modules = programs.third_party(self.launch.code_path)
 
@@ -210,7 +225,7 @@ class Rank:
             return None
         if program.is_async_hook(kind):
             return await method()
-        return await self._compute.run(method)
+        return await self._compute.prepare(method)
 
     def _context(self) -> Context:
         launch = self.launch
@@ -227,9 +242,10 @@ class Rank:
         context = self._context()
         context.reason = reason
         context.deadline_s = deadline_ns / SECOND
-        for kind in ("drain", "unload"):
+        kinds: tuple[HookKind, ...] = ("drain", "unload")
+        for kind in kinds:
             try:
-                await self._hook(kind, context)  # type: ignore[arg-type]  # two of the kinds
+                await self._hook(kind, context)
             except Exception as error:  # user code may raise anything; it goes all the same
                 self.server.log.write("lifecycle", f"on.{kind} failed: {_text_of(error)}", "error")
         self.happen(HooksRan())

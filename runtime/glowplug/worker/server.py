@@ -10,13 +10,11 @@ import threading
 from collections.abc import Callable
 from struct import Struct
 
-import msgspec
-
 from glowplug.clock import SECOND, Clock
 from glowplug.context import Transport
 from glowplug.errors import WireError
 from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
-from glowplug.wire.messages import Failure, Hello, Infer, pack, unpack_infer
+from glowplug.wire.messages import MALFORMED, Failure, Hello, Infer, pack, unpack_infer
 from glowplug.wire.transport import FrameProtocol
 from glowplug.worker.call import Call
 from glowplug.worker.capture import Captured, LogFile
@@ -33,7 +31,15 @@ _U64 = Struct("<Q")
 class Server:
     """What all links of this rank share: permits, calls, counters. Everything runs on the loop's thread."""
 
-    def __init__(self, replica: str, clock: Clock, outbox: Outbox, compute: Compute, log: LogFile, captured: Captured) -> None:
+    def __init__(
+        self,
+        replica: str,
+        clock: Clock,
+        outbox: Outbox,
+        compute: Compute,
+        log: LogFile,
+        captured: Captured,
+    ) -> None:
         self.replica = replica
         self.now_ns = clock.now_ns
         self.loop = asyncio.get_running_loop()
@@ -80,20 +86,32 @@ class Server:
         """Return the greeting."""
         state = "draining" if self.state in ("failed", "stopped") else self.state
         return pack(
-            Hello("replica", self.replica, epoch=self.epoch, permits=self.permits, version=self.version, state=state)
+            Hello(
+                "replica",
+                self.replica,
+                epoch=self.epoch,
+                permits=self.permits,
+                version=self.version,
+                state=state,
+            )
         )
 
     def cancel_all(self) -> None:
         """End the calls under way: the drain's time is over."""
         for call in list(self.calls):
-            call.abort("replica_lost", "the replica was told to go, and the call did not end in time")
+            call.abort(
+                "replica_lost", "the replica was told to go, and the call did not end in time"
+            )
 
-    def close(self) -> None:
-        """Send what is queued and close every link."""
+    async def close(self) -> None:
+        """Send what is queued, close every link and wait until they are; the caller bounds the wait."""
         if self._timer is not None:
             self._timer.cancel()
-        for link in list(self.links):
+        links = list(self.links)
+        for link in links:
             link.close()
+        for link in links:
+            await link.gone.wait()
 
     # -- calls -------------------------------------------------------------------------------------------
 
@@ -156,7 +174,9 @@ class Server:
     def _expire(self) -> None:
         self._timer = None
         now_ns = self.now_ns()
-        dues = [due_ns for call in list(self.calls) if (due_ns := self._look(call, now_ns)) is not None]
+        dues = [
+            due_ns for call in list(self.calls) if (due_ns := self._look(call, now_ns)) is not None
+        ]
         if dues:
             self._arm(min(dues), now_ns)
 
@@ -172,7 +192,10 @@ class Server:
         lost_ns = call.started_ns + limit_ns + STUCK_GRACE_NS
         if now_ns < lost_ns:
             return lost_ns
-        self.on_stuck(f"the handler of request {call.infer.request_id} ran longer than {limit_ns / SECOND:g} s and cannot be stopped")
+        limit_s = limit_ns / SECOND
+        self.on_stuck(
+            f"request {call.infer.request_id} ran longer than {limit_s:g} s and its thread cannot be stopped"
+        )
         return None
 
 
@@ -187,6 +210,7 @@ class Link(FrameProtocol):
         self._arriving: dict[int, list[bytes]] = {}  # bodies that come in pieces
         self._arrived = 0
         self._next = 0
+        self.gone = asyncio.Event()
 
     def next_rid(self) -> int:
         """Return an id for a stream that this side opens: the accepting side takes the even ones."""
@@ -212,11 +236,12 @@ class Link(FrameProtocol):
                 self._answer(kind, flags, rid, meta, body)
             elif rid in self.calls:
                 self._more(kind, flags, rid, meta, body)
-        except (msgspec.MsgspecError, WireError):
+        except MALFORMED:
             self.abort()  # the peer does not speak as we do; its calls are cancelled by `lost`
 
     def lost(self, error: Exception | None) -> None:
         self.server.links.discard(self)
+        self.gone.set()
         for call in list(self.calls.values()):
             call.cancel()
         gone = pack(Failure("unavailable", "maybe", True, "the connection to the gateway was lost"))
@@ -247,14 +272,13 @@ class Link(FrameProtocol):
     def _more(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         call = self.calls[rid]
         if kind == Kind.CREDIT:
-            if len(meta) != _U64.size:
-                raise WireError(f"a credit of {len(meta)} bytes")
+            size = _U64.unpack(meta)[0]
             if call.window is not None:
-                call.window.credit(_U64.unpack(meta)[0])
+                call.window.credit(size)
         elif kind == Kind.CANCEL:
             self._forget(rid)
             call.cancel()
-        elif kind == Kind.CHUNK and rid in self._arriving:
+        elif kind in (Kind.CHUNK, Kind.END) and rid in self._arriving:
             self._piece(call, flags, body)
 
     def _piece(self, call: Call, flags: int, body: bytes) -> None:

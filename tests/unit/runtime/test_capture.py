@@ -13,7 +13,14 @@ from glowplug.worker.capture import LOG_MAX, TEXT_MAX, Captured, Handler, LogFil
 
 
 def log_at(path: Path) -> LogFile:
-    return LogFile(path, ManualClock(wall_ns=42), replica="rep", app="demo", endpoint="echo", version="demo/echo@1")
+    return LogFile(
+        path,
+        ManualClock(wall_ns=42),
+        replica="rep",
+        app="demo",
+        endpoint="echo",
+        version="demo/echo@1",
+    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -24,7 +31,15 @@ def test_a_printed_line_carries_its_call_and_its_place(tmp_path: Path) -> None:
     log = log_at(tmp_path / "logs" / "l.jsonl")
     out = Captured(log).out
     token = current.set(
-        CallContext(request_id="r1", app="demo", endpoint="echo", version="v", tenant="", klass="standard", deadline_ns=0)
+        CallContext(
+            request_id="r1",
+            app="demo",
+            endpoint="echo",
+            version="v",
+            tenant="",
+            klass="standard",
+            deadline_ns=0,
+        )
     )
     print("hel", end="", file=out)
     print("lo", 1, file=out)
@@ -46,7 +61,11 @@ def test_progress_bars_and_unfinished_lines_are_lines_too(tmp_path: Path) -> Non
     captured.flush_parts()
     captured.flush_parts()
 
-    assert [(line["stream"], line["text"]) for line in lines(log.path)] == [("stderr", "10 %"), ("stderr", "20 %"), ("stderr", "rest")]
+    assert [(line["stream"], line["text"]) for line in lines(log.path)] == [
+        ("stderr", "10 %"),
+        ("stderr", "20 %"),
+        ("stderr", "rest"),
+    ]
 
 
 def test_a_line_without_end_is_cut_into_pieces(tmp_path: Path) -> None:
@@ -69,7 +88,11 @@ def test_log_records_keep_their_level_and_their_traceback(tmp_path: Path) -> Non
         logger.exception("oh")
 
     first, second, third = lines(log.path)
-    assert (first["level"], first["text"], first["stream"]) == ("warning", "users.own: 3 left", "log")
+    assert (first["level"], first["text"], first["stream"]) == (
+        "warning",
+        "users.own: 3 left",
+        "log",
+    )
     assert "TypeError" in second["text"]
     assert third["text"].endswith("ValueError: x")
 
@@ -85,7 +108,13 @@ def test_the_end_of_a_call_is_one_line_that_may_wait_for_the_next_flush(tmp_path
     waiting[0]()
 
     first, second = lines(log.path)
-    assert (first["request_id"], first["code"], first["status"], first["ms"], first["level"]) == ("r1", "ok", 200, 3.0, "info")
+    assert (first["request_id"], first["code"], first["status"], first["ms"], first["level"]) == (
+        "r1",
+        "ok",
+        200,
+        3.0,
+        "info",
+    )
     assert (second["code"], second["level"]) == ("run_timeout", "error")
 
 
@@ -108,7 +137,10 @@ def test_a_full_disk_drops_lines_and_later_says_how_many(tmp_path: Path) -> None
     recovered = log_at(tmp_path / "l")
     recovered.dropped = full.dropped
     recovered.write("stdout", "back")
-    assert [line["text"] for line in lines(recovered.path)] == ["back", "2 lines were dropped: the disk took none"]
+    assert [line["text"] for line in lines(recovered.path)] == [
+        "back",
+        "2 lines were dropped: the disk took none",
+    ]
 
 
 def test_a_folder_that_cannot_be_made_fails_no_call(tmp_path: Path) -> None:

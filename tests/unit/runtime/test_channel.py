@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from glowplug.errors import CallError
@@ -26,18 +27,24 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(tmp_path: Path, handler: Handler, asked: Handler | None = None) -> AsyncIterator[Pair]:
+async def pair(
+    tmp_path: Path, handler: Handler, asked: Handler | None = None
+) -> AsyncIterator[Pair]:
     """Connect two channels over a Unix socket; `handler` answers the dialling side."""
     accepted: list[Channel] = []
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
 
             def accept() -> Channel:
-                accepted.append(Channel(Hello("controller"), handler, group.start_soon, dialling=False))
-                return accepted[0]
+                accepted.append(
+                    Channel(Hello("controller"), handler, group.start_soon, dialling=False)
+                )
+                return accepted[-1]
 
             server = await listen(tmp_path / "s", accept)
-            asking = await dial_channel(f"unix:{tmp_path / 's'}", Hello("agent", "n1"), asked or nobody, group.start_soon)
+            asking = await dial_channel(
+                f"unix:{tmp_path / 's'}", Hello("agent", "n1"), asked or nobody, group.start_soon
+            )
             yield Pair(asking, accepted[0])
             server.close()
             asking.close()
@@ -189,7 +196,11 @@ async def test_a_lost_connection_fails_what_is_under_way_on_both_sides(tmp_path:
 
 
 async def test_a_peer_that_speaks_nonsense_is_cut_off(tmp_path: Path) -> None:
-    for nonsense in (b"GET / HTTP/1.1\r\n\r\n" * 2, encode(Kind.INFER, 1, b"\xc1", b"", FLAG_END)):
+    for nonsense in (
+        b"GET / HTTP/1.1\r\n\r\n" * 2,
+        encode(Kind.INFER, 1, b"\xc1", b"", FLAG_END),
+        encode(Kind.HELLO, 0, b"\x91\xa1\x80"),
+    ):
         async with pair(tmp_path, echo) as both:
             stranger = await dial(f"unix:{tmp_path / 's'}", FrameProtocol)
             assert stranger.transport is not None
@@ -211,6 +222,6 @@ async def settled(condition: Callable[[], bool]) -> None:
     """Let other tasks run until the condition holds."""
     with anyio.fail_after(PATIENCE_S):
         while not condition():
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
     for _ in range(20):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()

@@ -7,14 +7,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.errors import WireError
-from glowplug.wire.frames import BODY_MAX, FLAG_END, HEADER_BYTES, META_MAX, Decoder, Frame, Kind, encode, head
+from glowplug.wire.frames import (
+    BODY_MAX,
+    FLAG_END,
+    HEADER_BYTES,
+    META_MAX,
+    Decoder,
+    Frame,
+    Kind,
+    encode,
+    head,
+)
 
 # These bytes are for ever: other releases, and other languages, speak them.
 GOLDEN = (
     (Frame(Kind.HELLO, 0, 0, b"", b""), "6701010000000000000000000000000000000000 00000000"),
-    (Frame(Kind.INFER, FLAG_END, 1, b"\x91\xa1/", b"{}"), "6701020103000000 0100000000000000 0200000000000000 91a12f 7b7d"),
-    (Frame(Kind.CHUNK, 0, 2**63, b"", b"abc"), "6701040000000000 0000000000000080 0300000000000000 616263"),
-    (Frame(Kind.CREDIT, 0, 7, b"\x00\x04\0\0\0\0\0\0", b""), "6701080008000000 0700000000000000 0000000000000000 0004000000000000"),
+    (
+        Frame(Kind.INFER, FLAG_END, 1, b"\x91\xa1/", b"{}"),
+        "6701020103000000 0100000000000000 0200000000000000 91a12f 7b7d",
+    ),
+    (
+        Frame(Kind.CHUNK, 0, 2**63, b"", b"abc"),
+        "6701040000000000 0000000000000080 0300000000000000 616263",
+    ),
+    (
+        Frame(Kind.CREDIT, 0, 7, b"\x00\x04\0\0\0\0\0\0", b""),
+        "6701080008000000 0700000000000000 0000000000000000 0004000000000000",
+    ),
     (Frame(Kind.PING, FLAG_END, 3, b"", b""), "6701150100000000 0300000000000000 0000000000000000"),
 )
 frames = st.builds(
@@ -58,11 +77,15 @@ def test_frames_survive_any_cutting(sent: list[Frame], cuts: list[int]) -> None:
 def test_a_head_and_its_body_are_the_frame(frame: Frame) -> None:
     whole = encode(frame.kind, frame.rid, frame.meta, frame.body, frame.flags)
 
-    assert head(frame.kind, frame.rid, frame.meta, len(frame.body), frame.flags) + frame.body == whole
+    assert (
+        head(frame.kind, frame.rid, frame.meta, len(frame.body), frame.flags) + frame.body == whole
+    )
 
 
 @given(st.lists(st.binary(max_size=80), max_size=20), st.integers(0, 200))
-def test_any_bytes_are_frames_or_a_wire_error_and_memory_stays_bounded(chunks: list[bytes], body_max: int) -> None:
+def test_any_bytes_are_frames_or_a_wire_error_and_memory_stays_bounded(
+    chunks: list[bytes], body_max: int
+) -> None:
     decoder, fed = Decoder(body_max), 0
     for chunk in chunks:
         fed += len(chunk)
@@ -73,7 +96,16 @@ def test_any_bytes_are_frames_or_a_wire_error_and_memory_stays_bounded(chunks: l
         assert decoder.pending_bytes <= min(fed, HEADER_BYTES + META_MAX + body_max)
 
 
-@given(st.lists(st.one_of(frames.map(lambda one: encode(*one[:1], one.rid, one.meta, one.body, one.flags)), st.binary(max_size=30)), max_size=6), st.randoms(use_true_random=False))
+@given(
+    st.lists(
+        st.one_of(
+            frames.map(lambda one: encode(*one[:1], one.rid, one.meta, one.body, one.flags)),
+            st.binary(max_size=30),
+        ),
+        max_size=6,
+    ),
+    st.randoms(use_true_random=False),
+)
 def test_damaged_frames_never_hang_the_decoder(parts: list[bytes], random: object) -> None:
     data = bytearray(b"".join(parts))
     if data:

@@ -58,7 +58,9 @@ LEASE = 30 * SECOND
 START = 600 * SECOND
 
 
-def run(*events: Event, state: State | None = None, now_ns: int = 0) -> tuple[State, tuple[Effect, ...]]:
+def run(
+    *events: Event, state: State | None = None, now_ns: int = 0
+) -> tuple[State, tuple[Effect, ...]]:
     """Step through the events at one time; return the last state and the last effects."""
     state = state or first_state(epoch=3, lease_ns=LEASE, start_ns=START, now_ns=0)
     effects: tuple[Effect, ...] = ()
@@ -76,7 +78,8 @@ FAILED_RUN = run(ComputeLost("stuck"), state=READY)[0]
 def test_a_rank_is_ready_only_after_import_load_warm_and_check() -> None:
     state = first_state(epoch=3, lease_ns=LEASE, start_ns=START, now_ns=0)
     seen = []
-    for now_ns, event in enumerate((Began(), Imported(), Loaded(), Warmed(), Checked())):
+    story: tuple[Event, ...] = (Began(), Imported(), Loaded(), Warmed(), Checked())
+    for now_ns, event in enumerate(story):
         state, effects = step(state, event, now_ns * 10)
         seen.append((state.phase, effects))
 
@@ -87,13 +90,27 @@ def test_a_rank_is_ready_only_after_import_load_warm_and_check() -> None:
         ("warming", (RunCheck(),)),
         ("ready", (Announce(),)),
     ]
-    assert [(phase.name, phase.ns) for phase in state.phases] == [("import", 10), ("load", 10), ("warm", 10), ("check", 10)]
+    assert [(phase.name, phase.ns) for phase in state.phases] == [
+        ("import", 10),
+        ("load", 10),
+        ("warm", 10),
+        ("check", 10),
+    ]
 
 
-@pytest.mark.parametrize("before", [(Began(),), (Began(), Imported()), (Began(), Imported(), Loaded())])
-def test_a_broken_step_of_the_start_is_told_once_and_ends_the_rank(before: tuple[Event, ...]) -> None:
+@pytest.mark.parametrize(
+    "before", [(Began(),), (Began(), Imported()), (Began(), Imported(), Loaded())]
+)
+def test_a_broken_step_of_the_start_is_told_once_and_ends_the_rank(
+    before: tuple[Event, ...],
+) -> None:
     failed, effects = run(*before, Broke("traceback"))
-    assert (failed.phase, failed.code, failed.detail, effects) == ("failed", "start_failed", "traceback", (Announce(),))
+    assert (failed.phase, failed.code, failed.detail, effects) == (
+        "failed",
+        "start_failed",
+        "traceback",
+        (Announce(),),
+    )
 
     told, effects = run(StatsAsked(3), state=failed)
     assert effects == (Answer(), Exit(EXIT_START_FAILED))
@@ -103,11 +120,17 @@ def test_a_broken_step_of_the_start_is_told_once_and_ends_the_rank(before: tuple
 def test_a_failed_start_that_nobody_asks_about_ends_a_little_later() -> None:
     assert due_ns(FAILED_START) == LINGER_NS
     assert run(Ticked(busy=False), state=FAILED_START, now_ns=LINGER_NS - 1)[1] == ()
-    assert run(Ticked(busy=False), state=FAILED_START, now_ns=LINGER_NS)[1] == (Exit(EXIT_START_FAILED),)
+    assert run(Ticked(busy=False), state=FAILED_START, now_ns=LINGER_NS)[1] == (
+        Exit(EXIT_START_FAILED),
+    )
 
 
 def test_a_start_that_takes_too_long_fails_and_names_the_step() -> None:
-    for events, doing in (((), "importing the code"), ((Imported(),), "on.load"), ((Imported(), Loaded()), "on.warm or on.check")):
+    for events, doing in (
+        ((), "importing the code"),
+        ((Imported(),), "on.load"),
+        ((Imported(), Loaded()), "on.warm or on.check"),
+    ):
         state = replace(run(Began(), *events)[0], lease_until_ns=2 * START)
         assert due_ns(state) == START
         assert run(Ticked(busy=False), state=state, now_ns=START - 1) == (state, ())
@@ -125,7 +148,11 @@ def test_a_rank_that_starts_ends_at_once_when_it_is_told_to_or_nobody_owns_it() 
 
 
 def test_a_drain_waits_for_calls_then_runs_the_hooks_then_stops() -> None:
-    assert (BUSY_DRAIN.phase, BUSY_DRAIN.stage, due_ns(BUSY_DRAIN)) == ("draining", "finishing", 9 * SECOND)
+    assert (BUSY_DRAIN.phase, BUSY_DRAIN.stage, due_ns(BUSY_DRAIN)) == (
+        "draining",
+        "finishing",
+        9 * SECOND,
+    )
     hooks, effects = run(Idled(), state=BUSY_DRAIN, now_ns=SECOND)
     assert effects == (RunHooks("scale", 8 * SECOND),)
     assert run(Idled(), state=hooks)[1] == ()
@@ -151,7 +178,9 @@ def test_calls_that_outlast_the_drain_are_cancelled_and_then_cut() -> None:
     cancelling, effects = run(Ticked(busy=True), state=BUSY_DRAIN, now_ns=9 * SECOND)
     assert effects == (CancelCalls(),)
     assert due_ns(cancelling) == 9 * SECOND + CANCEL_GRACE_NS
-    assert run(Idled(), state=cancelling, now_ns=9 * SECOND)[1] == (RunHooks("scale", CANCEL_GRACE_NS),)
+    assert run(Idled(), state=cancelling, now_ns=9 * SECOND)[1] == (
+        RunHooks("scale", CANCEL_GRACE_NS),
+    )
     assert run(Ticked(busy=True), state=cancelling, now_ns=10 * SECOND)[1] == (Exit(EXIT_CUT),)
 
 
@@ -197,12 +226,17 @@ def test_a_lost_compute_thread_fails_the_rank_and_lets_other_calls_finish() -> N
         failed, effects = run(ComputeLost("stuck"), state=state)
         assert (failed.phase, failed.code, effects) == ("failed", "run_timeout", (Announce(),))
         assert run(StatsAsked(3), Pinged(3, LEASE), state=failed)[1] == (Answer(),)
-        assert run(Ticked(busy=True), state=failed, now_ns=LINGER_NS)[1] == (Exit(EXIT_COMPUTE_LOST),)
+        assert run(Ticked(busy=True), state=failed, now_ns=LINGER_NS)[1] == (
+            Exit(EXIT_COMPUTE_LOST),
+        )
 
 
 def test_a_failed_rank_goes_when_it_is_told_to() -> None:
     assert run(Terminated(busy=True), state=FAILED_RUN)[1] == (Exit(EXIT_COMPUTE_LOST),)
-    assert run(DrainAsked(3, busy=True), state=FAILED_START)[1] == (Answer(), Exit(EXIT_START_FAILED))
+    assert run(DrainAsked(3, busy=True), state=FAILED_START)[1] == (
+        Answer(),
+        Exit(EXIT_START_FAILED),
+    )
 
 
 def test_a_stopped_rank_still_answers() -> None:
@@ -221,7 +255,20 @@ def test_every_event_of_the_union_is_in_the_table() -> None:
 
 
 events = st.one_of(
-    *map(st.just, (Began(), Imported(), Loaded(), Warmed(), Checked(), Broke("x"), ComputeLost("x"), Idled(), HooksRan())),
+    *map(
+        st.just,
+        (
+            Began(),
+            Imported(),
+            Loaded(),
+            Warmed(),
+            Checked(),
+            Broke("x"),
+            ComputeLost("x"),
+            Idled(),
+            HooksRan(),
+        ),
+    ),
     st.builds(Terminated, st.booleans()),
     st.builds(Ticked, st.booleans()),
     st.builds(Pinged, st.integers(1, 5), st.integers(0, LEASE)),
@@ -234,7 +281,9 @@ ORDER = ["starting", "loading", "warming", "ready", "draining", "failed", "stopp
 
 
 @given(stories)
-def test_states_only_go_forward_epochs_only_rise_and_commands_are_answered_once(story: list[tuple[Event, int]]) -> None:
+def test_states_only_go_forward_epochs_only_rise_and_commands_are_answered_once(
+    story: list[tuple[Event, int]],
+) -> None:
     state, now_ns = first_state(epoch=2, lease_ns=LEASE, start_ns=START, now_ns=0), 0
     for event, later_ns in story:
         now_ns += later_ns
@@ -244,7 +293,12 @@ def test_states_only_go_forward_epochs_only_rise_and_commands_are_answered_once(
         assert state.epoch >= before.epoch
         answers = [one for one in effects if isinstance(one, Answer | Refuse | Swap)]
         assert len(answers) == isinstance(event, Pinged | StatsAsked | DrainAsked | SwapAsked)
-        assert state.phase != "ready" or [phase.name for phase in state.phases] == ["import", "load", "warm", "check"]
+        assert state.phase != "ready" or [phase.name for phase in state.phases] == [
+            "import",
+            "load",
+            "warm",
+            "check",
+        ]
 
 
 @given(stories)

@@ -98,6 +98,18 @@ def test_kills_for_memory_are_read(tmp_path: Path, version: int, name: str, text
     assert Group(version, tmp_path, None, 0).oom_kills() == 2
 
 
+def test_an_emptied_parent_is_removed_and_made_again(tmp_path: Path) -> None:
+    groups = detect(Path("/home"), Kernel(tmp_path).v1())
+    groups.leave()
+    assert groups.memory is not None
+    assert not groups.memory.exists()
+
+    assert groups.open("r1", 1 << 30, 0).enforces_memory
+
+    groups.leave()
+    assert groups.memory.exists()
+
+
 def test_groups_of_dead_replicas_are_cleaned_and_others_are_kept(tmp_path: Path) -> None:
     groups = detect(Path("/home"), Kernel(tmp_path).v1())
     assert groups.memory is not None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import pytest
 
 from glowplug.clock import SystemClock
@@ -52,7 +53,7 @@ async def test_the_exit_code_of_another_s_child_comes_from_whoever_reaps_it() ->
 
     with child("pass") as started:
         process = Process(started.pid, open_pidfd(started.pid), SystemClock(), reaper)
-        os.waitpid(started.pid, 0)
+        await anyio.to_thread.run_sync(started.wait)
 
         assert await process.wait() == Exit(code=3)
         process.close()

@@ -1,0 +1,152 @@
+"""Which faults are planted to see that each invariant is really checked?"""
+
+from dataclasses import replace
+from itertools import count
+
+from glowplug_router.dispatch import (
+    CallArrived,
+    CallEnded,
+    DispatchState,
+    Effect,
+    Event,
+    Refuse,
+    ReplicaLeaving,
+    ReplicaLost,
+    ReplicaReady,
+    Send,
+    step,
+)
+from glowplug_router.plan import plan
+from glowplug_router.records import Demand, Drain, Memory, Observed, Plan, Start
+from glowplug_router.simulation.node import Order, Rank, SimNode
+from glowplug_router.simulation.run import Subject
+
+Effects = tuple[Effect, ...]
+
+
+def forgets_refusals(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    return tuple(e for e in step(state, event, now_ns) if not isinstance(e, Refuse))
+
+
+def refuses_twice(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    effects = step(state, event, now_ns)
+    return effects + tuple(e for e in effects if isinstance(e, Refuse))
+
+
+def sends_to_two(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    effects = step(state, event, now_ns)
+    sends = [e for e in effects if isinstance(e, Send)]
+    return effects + tuple(
+        Send(e.call, other, e.attempt) for e in sends for other in list(state.replicas)[:2]
+    )
+
+
+def ignores_permits(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, ReplicaReady):
+        event = replace(event, permits=event.permits + 3)
+    return step(state, event, now_ns)
+
+
+def ignores_leaving(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, ReplicaLeaving | ReplicaLost):
+        return ()
+    return step(state, event, now_ns)
+
+
+def loses_ends(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, CallEnded) and event.call % 5 == 0:
+        return ()
+    return step(state, event, now_ns)
+
+
+def drops_calls(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, CallArrived) and event.call % 5 == 0:
+        return ()
+    return step(state, event, now_ns)
+
+
+def leaves_permits_idle(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    effects = step(state, event, now_ns)
+    for replica in state.replicas.values():
+        if len(replica.calls) == replica.permits:
+            replica.permits += 1
+            replica.version.pool.settle(replica)
+    return effects
+
+
+def plans_above_max(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    extra = tuple(
+        replace(a, id=f"{a.id}{n}", replica=f"{a.replica}-{n}")
+        for a in decided.actions
+        if isinstance(a, Start)
+        for n in range(4)
+    )
+    return replace(decided, actions=decided.actions + extra)
+
+
+def forgets_what_starts(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    seen = tuple(replica for replica in observed.replicas if replica.state != "starting")
+    return plan(replace(observed, replicas=seen), demand, memory, now_ns)
+
+
+def gives_one_gpu_to_all(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    first = {node.id: node.gpus[0][0] for node in observed.nodes if node.gpus}
+    actions = tuple(
+        replace(a, gpus=(first[a.node],)) if isinstance(a, Start) and a.gpus else a
+        for a in decided.actions
+    )
+    return replace(decided, actions=actions)
+
+
+def never_drains(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    kept = tuple(a for a in decided.actions if not isinstance(a, Drain))
+    return replace(decided, actions=kept)
+
+
+class UnfencedNode(SimNode):
+    def is_stale(self, order: Order) -> bool:
+        return False
+
+
+class HoardingNode(SimNode):
+    def end_unwanted(self, rank: Rank) -> None:
+        """Keep it."""
+
+
+FAULTS: dict[str, tuple[Subject, ...]] = {
+    "answered_once": (Subject(step=forgets_refusals), Subject(step=refuses_twice)),
+    "one_owner": (Subject(step=sends_to_two),),
+    "permits": (Subject(step=ignores_permits),),
+    "no_dispatch_to_leaving": (Subject(step=ignores_leaving),),
+    "conservation": (Subject(step=loses_ends), Subject(step=drops_calls)),
+    "no_idle_permit": (Subject(step=leaves_permits_idle),),
+    "max": (Subject(planner=plans_above_max),),
+    "room": (Subject(planner=gives_one_gpu_to_all),),
+    "idempotence": (Subject(planner=forgets_what_starts),),
+    "epoch": (Subject(node=UnfencedNode),),
+    "reaches_zero": (Subject(planner=never_drains),),
+    "unowned": (Subject(node=HoardingNode),),
+}
+
+
+def forgetful() -> Subject:
+    """Return a subject that is not the same twice: it numbers replicas over all runs."""
+    numbers = count(1_000)
+
+    def planner(
+        observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+    ) -> Plan:
+        return plan(observed, demand, replace(memory, serial=memory.serial + next(numbers)), now_ns)
+
+    return Subject(planner=planner)

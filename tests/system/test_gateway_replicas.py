@@ -1,0 +1,233 @@
+"""How do calls fare when replicas come, go, refuse, break, or call on themselves?"""
+
+import asyncio
+from pathlib import Path
+
+import anyio
+
+from glowplug.clock import SECOND
+from glowplug.wire.frames import Kind
+from glowplug.wire.messages import Infer, unpack_failure, unpack_response
+from system.gateway_fakes import RankLink
+from system.gateway_rig import Rig, endpoint, gateway, request, until, version
+
+
+def silent(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+    """Never answer."""
+
+
+# -- replicas come and go ------------------------------------------------------------------------------------
+
+
+async def test_a_busy_replica_is_passed_over_and_the_call_runs_once(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def busy_first(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        if infer.attempt == 1:
+            link.fail(rid, "busy")
+        else:
+            ran.append(link.rank.name)
+            link.answer(rid, body)
+
+    async with gateway(tmp_path) as rig:
+        ranks = [await rig.rank(name, "app/echo@1", busy_first) for name in ("r1", "r2")]
+        await rig.publish(
+            endpoint("app/echo", version(replicas=tuple(rank.route for rank in ranks)))
+        )
+        reply = await rig.post()
+
+        assert (reply.status, reply.headers["glowplug-attempts"], len(ran)) == (200, "2", 1)
+        assert sum(len(rank.calls) for rank in ranks) == 2
+
+
+async def test_a_replica_lost_under_a_call_is_told_as_maybe_executed_and_reported(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one(lambda link, *_: link.abort())
+        reply = await rig.post()
+
+        assert (reply.status, reply.code) == (502, "replica_lost")
+        assert reply.headers["glowplug-executed"] == "maybe"
+        await until(lambda: any("r1" in report.lost_replicas for report in rig.controller.reports))
+
+
+async def test_a_broken_link_is_dialled_again(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        rank = await rig.serve_one()
+        rank.links[0].abort()
+        await until(lambda: len(rank.links) == 2)
+
+        assert (await rig.post()).status == 200
+
+
+async def test_a_draining_replica_gets_no_more_calls(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        one, two = [await rig.rank(name, "app/echo@1") for name in ("r1", "r2")]
+        await rig.publish(endpoint("app/echo", version(replicas=(one.route, two.route))))
+        one.links[0].greet("draining")
+        await asyncio.sleep(0.05)
+        for _ in range(10):
+            assert (await rig.post()).status == 200
+
+        assert (len(one.calls), len(two.calls)) == (0, 10)
+
+
+async def test_a_call_waits_for_the_first_replica_and_the_controller_hears_of_it_at_once(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.publish(endpoint("app/echo", version()))
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        with anyio.fail_after(0.15):  # sooner than the regular report
+            await rig.controller.reported.wait()
+        demand = rig.controller.reports[0].demands[0]
+        rank = await rig.rank("r1", "app/echo@1")
+        await rig.publish(endpoint("app/echo", version(replicas=(rank.route,))))
+        reply = await client.reply()
+
+        assert (demand.key, demand.arrivals, demand.queued) == ("app/echo@1", 1, 1)
+        assert (reply.status, reply.headers["glowplug-cold"]) == (200, "1")
+        await until(lambda: rig.controller.reports[-1].demands[0].completed == 1)
+        last = rig.controller.reports[-1].demands[0]
+        assert (last.queued, last.inflight, last.service_ns) == (0, 0, 1_000_000)
+
+
+async def test_more_than_hold_calls_are_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.publish(endpoint("app/echo", version(hold=1)))
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        with anyio.fail_after(2):
+            await rig.controller.reported.wait()
+        second = await rig.post()
+
+        assert (second.status, second.code, second.headers["glowplug-executed"]) == (
+            429,
+            "hold_full",
+            "no",
+        )
+        assert int(second.headers["retry-after"]) >= 1
+
+
+async def test_waiting_calls_are_answered_when_the_start_fails(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.publish(endpoint("app/echo", version()))
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        with anyio.fail_after(2):
+            await rig.controller.reported.wait()
+        await rig.publish(endpoint("app/echo", version(failed="ImportError: no module named x")))
+        reply = await client.reply()
+
+        assert (reply.status, reply.code) == (503, "start_failed")
+        assert b"no module named x" in reply.body
+
+
+# -- calls from calls ----------------------------------------------------------------------------------------
+
+
+async def nested(rig: Rig, *, change: dict[str, object]) -> tuple[int, bytes, bytes]:
+    """Let app/echo call on while it runs, and return the frame it gets."""
+    outer = await rig.rank("r1", "app/echo@1", silent)
+    leaf = await rig.rank("r2", "app/leaf@1")
+    await rig.publish(
+        endpoint("app/echo", version(replicas=(outer.route,))),
+        endpoint("app/leaf", version(replicas=(leaf.route,))),
+    )
+    client = await rig.connect()
+    client.send(
+        request(
+            "POST",
+            "/app/echo",
+            b"x",
+            token=rig.token,
+            Glowplug_Class="batch",
+            Glowplug_Deadline="5",
+        )
+    )
+    with anyio.fail_after(3):
+        await outer.arrived.wait()
+        infer = outer.calls[0][1]
+        fields: dict[str, object] = {
+            "path": "/leaf",
+            "endpoint": "app/leaf",
+            "parent": infer.request_id,
+            "call_token": infer.call_token,
+            "klass": "",
+            "headers": (("content-type", "application/json"), ("cookie", "no")),
+        }
+        return await outer.links[0].call_on(Infer(**(fields | change)), b"deep")  # type: ignore[arg-type]  # by name
+
+
+async def test_code_in_a_call_calls_on_and_its_chain_class_and_deadline_go_along(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        kind, meta, body = await nested(rig, change={})
+        infer = rig.ranks["r2"].calls[0][1]
+        parent = rig.ranks["r1"].calls[0][1]
+
+        assert (kind, unpack_response(meta).status, body) == (Kind.RESPONSE, 200, b"deep")
+        assert (infer.chain, infer.klass, infer.tenant) == (("app/echo",), "batch", "ten")
+        assert 0 < infer.timeout_ns <= 5 * SECOND
+        assert infer.request_id.startswith(parent.request_id + ".")
+        assert infer.headers == (("content-type", "application/json"),)
+
+
+async def test_a_wrong_token_cannot_call_on(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        kind, meta, _ = await nested(rig, change={"call_token": "0" * 64})
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "unauthorized")
+        assert not rig.ranks["r2"].calls
+
+
+async def test_a_call_that_is_not_running_here_cannot_call_on(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        kind, meta, _ = await nested(rig, change={"parent": "another"})
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "unauthorized")
+
+
+async def test_calls_may_be_eight_deep_and_no_deeper(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+
+    def recurse(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        asyncio.get_running_loop().create_task(deeper(link, rid, infer))
+
+    async def deeper(link: RankLink, rid: int, infer: Infer) -> None:
+        again = Infer(
+            "/echo", endpoint="app/echo", parent=infer.request_id, call_token=infer.call_token
+        )
+        kind, meta, _ = await link.call_on(again, b"")
+        if kind == Kind.ERROR:
+            outcomes.append(unpack_failure(meta).code)
+        link.answer(rid, b"done")
+
+    async with gateway(tmp_path) as rig:
+        rank = await rig.serve_one(recurse, permits=20)
+        reply = await rig.post()
+
+        assert reply.status == 200
+        assert (len(rank.calls), outcomes) == (8, ["too_deep"])
+
+
+async def test_a_call_that_waits_for_its_own_permit_is_a_deadlock(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        rank = await rig.rank("r1", "app/echo@1", silent, permits=1)
+        await rig.publish(
+            endpoint("app/echo", version(replicas=(rank.route,), permits=1, max_replicas=1))
+        )
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        with anyio.fail_after(3):
+            await rank.arrived.wait()
+            infer = rank.calls[0][1]
+            again = Infer(
+                "/echo", endpoint="app/echo", parent=infer.request_id, call_token=infer.call_token
+            )
+            kind, meta, _ = await rank.links[0].call_on(again, b"")
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "deadlock")

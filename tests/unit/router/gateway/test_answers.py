@@ -1,0 +1,125 @@
+import json
+
+from glowplug.clock import MILLISECOND, SECOND, ManualClock
+from glowplug_router.gateway.answers import HEADS_MAX, Heads, server_timing, trouble_answer
+from glowplug_router.gateway.front import Held
+from glowplug_router.gateway.keys import Keyring
+from glowplug_router.gateway.metrics import BOUNDS_NS, Metrics
+from glowplug_router.gateway.problems import Trouble, refusal
+from glowplug_router.gateway.routes import Lane
+from glowplug_router.gateway.site import is_local, merged
+from glowplug_router.gateway.tally import Tallies
+from glowplug_router.records import RouteVersion
+
+
+def test_a_head_has_the_replicas_headers_without_ours_or_broken_ones() -> None:
+    given = (
+        ("content-type", "a/b"),
+        ("x-a", "1\r\nx-b: 2"),
+        ("X-C", "1"),
+        ("glowplug-executed", "no"),
+    )
+    head = Heads().of(200, given, "yes", 3, 2)
+
+    assert head == (
+        b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\nglowplug-executed: yes\r\nglowplug-version: v3\r\nglowplug-attempts: 2\r\n"
+    )
+
+
+def test_remembered_heads_are_bounded() -> None:
+    heads = Heads()
+    for n in range(HEADS_MAX + 5):
+        heads.of(200, (("x-n", str(n)),), "yes", 1, 1)
+
+    assert len(heads._known) <= HEADS_MAX
+
+
+def test_server_timing_lists_the_phases_in_milliseconds() -> None:
+    timings = (("run", 2 * MILLISECOND), ("bad name", 1), ("queue", 1))
+
+    assert (
+        server_timing(MILLISECOND // 2, timings)
+        == b"server-timing: queue;dur=0.500, run;dur=2.000\r\n"
+    )
+
+
+def test_retry_after_is_rounded_up_to_whole_seconds() -> None:
+    trouble = refusal("hold_full", "a/e@1", retry_after_ns=SECOND + 1)
+    answer = trouble_answer(trouble, "id", date=b"", close=True)
+    head, _, body = answer.partition(b"\r\n\r\n")
+
+    assert b"retry-after: 2\r\n" in head
+    assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert json.loads(body)["retry_after"] == 2
+    assert json.loads(body)["phase"] == "start"
+
+
+def test_an_unknown_code_of_a_replica_is_a_server_error() -> None:
+    assert Trouble("what").status == 500
+
+
+def test_held_bytes_have_a_bound() -> None:
+    held = Held(10)
+
+    assert held.take(10)
+    assert not held.take(1)
+    held.release(10)
+    assert held.take(1)
+
+
+def test_the_metrics_count_calls_by_outcome_and_time() -> None:
+    tallies = Tallies()
+    metrics = Metrics(tallies)
+    version = RouteVersion(
+        number=2,
+        permille=1,
+        replicas=(),
+        permits=1,
+        max_replicas=1,
+        hold=1,
+        queue_ns=1,
+        start_ns=1,
+        run_ns=1,
+    )
+    lane = Lane("a/e", version, tallies.of("a/e@2"))
+    metrics.done(lane, 200, BOUNDS_NS[0], cold=True)
+    metrics.done(lane, 499, BOUNDS_NS[-1] + 1, cold=False)
+    text = metrics.text().decode()
+
+    assert 'glowplug_calls_total{app="a",code="499",endpoint="e",version="2"} 1.0' in text
+    assert 'glowplug_call_seconds_bucket{app="a",endpoint="e",le="0.001",version="2"} 1.0' in text
+    assert 'glowplug_call_seconds_count{app="a",endpoint="e",version="2"} 2.0' in text
+    assert 'glowplug_cold_starts_total{app="a",endpoint="e",version="2"} 1.0' in text
+    metrics.forget("a/e@2")
+    assert "glowplug_calls_total{" not in metrics.text().decode()
+
+
+def test_schemas_of_several_apps_are_merged_without_mixing_their_components() -> None:
+    def document(app: str) -> str:
+        schema = {"$ref": "#/components/schemas/In"}
+        return json.dumps(
+            {
+                "info": {"title": app},
+                "paths": {f"/{app}/e": schema},
+                "components": {"schemas": {"In": {}}},
+            }
+        )
+
+    whole = json.loads(merged({"b": document("b"), "a": document("a")}))
+
+    assert whole["info"]["title"] == "a, b"
+    assert set(whole["components"]["schemas"]) == {"a.In", "b.In"}
+    assert whole["paths"]["/a/e"]["$ref"] == "#/components/schemas/a.In"
+    assert json.loads(merged({}))["paths"] == {}
+
+
+def test_only_a_client_of_this_machine_itself_is_local() -> None:
+    assert is_local(("127.0.0.1", 1), {})
+    assert is_local(("::1", 1), {})
+    assert not is_local(("192.0.2.1", 1), {})
+    assert not is_local(("127.0.0.1", 1), {b"x-forwarded-for": b"192.0.2.1"})
+    assert not is_local(None, {})
+
+
+def test_an_empty_keyring_lets_nobody_in() -> None:
+    assert Keyring(ManualClock()).check(b"Bearer gp_aaaaaaaa_" + b"x" * 49) is None
