@@ -3,6 +3,8 @@
 import os
 import platform
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import Enum
 
 import anyio
@@ -22,7 +24,7 @@ from glowplug_router.control.world import World
 from glowplug_router.controller import Controller
 from glowplug_router.objects.directory import DirectoryObjects
 from glowplug_router.plan import plan
-from glowplug_router.ports import Store
+from glowplug_router.ports import ObjectStore, SecretStore, Store
 from glowplug_router.providers.local import LocalProvider
 from glowplug_router.settings import ControllerSettings
 from glowplug_router.store.sqlite import SqliteStore
@@ -50,18 +52,28 @@ async def run_controller(
     """
     store = await SqliteStore.open(home.router / "router.db", clock)
     try:
-        await _serve(home, settings, clock, store, leash_fd)
+        objects = DirectoryObjects(home.router / "objects")
+        secrets = FileSecrets(home.router / "secrets.json")
+        provider = LocalProvider(objects, secrets)
+        async with serving(home, settings, clock, store, objects, secrets, provider) as controller:
+            if await _told_to_stop(leash_fd) is Stop.DRAIN:
+                await controller.drain_all(DRAIN_ALL_NS)
     finally:
         with anyio.move_on_after(CLOSE_MAX_S, shield=True):
             await store.close()
 
 
-async def _serve(
-    home: Home, settings: ControllerSettings, clock: Clock, store: Store, leash_fd: int | None
-) -> None:
-    objects = DirectoryObjects(home.router / "objects")
-    secrets = FileSecrets(home.router / "secrets.json")
-    provider = LocalProvider(objects, secrets)
+@asynccontextmanager
+async def serving(
+    home: Home,
+    settings: ControllerSettings,
+    clock: Clock,
+    store: Store,
+    objects: ObjectStore,
+    secrets: SecretStore,
+    provider: LocalProvider,
+) -> AsyncIterator[Controller]:
+    """Run a controller on these adapters: its loop, its socket, and the control API behind it."""
     world = await load_world(store)
     await ensure_local_key(world.catalog, home, settings.url, clock)
     gateways = Gateways(world)
@@ -78,8 +90,7 @@ async def _serve(
         hello = Hello("controller", platform.node(), epoch=world.epoch)
         await tasks.start(Listener(home.run / "controller.sock", hello, roles, tasks).run)
         tasks.start_soon(controller.run)
-        if await _told_to_stop(leash_fd) is Stop.DRAIN:
-            await controller.drain_all(DRAIN_ALL_NS)
+        yield controller
         tasks.cancel_scope.cancel()
 
 

@@ -239,7 +239,7 @@ async def test_a_reader_that_catches_up_gets_the_rest(tmp_path: Path) -> None:
             sent += 65_536
             await asyncio.sleep(0.002)
         link.end(rid)
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]  # caught up
         reply = await client.reply()
 
         assert (reply.is_whole, len(reply.body)) == (True, sent)

@@ -74,20 +74,21 @@ def body_of(spec: EndpointSpec) -> bytes:
 
 async def _ask(address: str, infer: Infer, body: bytes, address_of: Address) -> int:
     status, answer = 0, b""
-    error: CallError | None = None
+    error: CallError | None = None  # raised outside of the group, which would wrap it
     async with anyio.create_task_group() as tasks:
         relay = _Relay(address_of, tasks.start_soon)
-        channel = await dial_channel(address, _HELLO, relay.answer, tasks.start_soon)
         try:
+            channel = await dial_channel(address, _HELLO, relay.answer, tasks.start_soon)
             head, pieces = await channel.open(infer.path, body, infer=infer)
             status = head.status
             async for piece in pieces:
                 answer += piece[: ANSWER_MAX_BYTES - len(answer)]
-        except CallError as refused:  # raised below, outside of the group, which would wrap it
-            error = refused
-        finally:
             channel.close()
-            tasks.cancel_scope.cancel()
+        except CallError as refused:
+            error = refused
+        except OSError as gone:
+            error = call_error("replica_lost", f"no replica answers at {address}: {gone}", executed="no")
+        tasks.cancel_scope.cancel()
     if error is not None:
         raise error
     if status >= 400 or _STREAM_BROKE.search(answer):

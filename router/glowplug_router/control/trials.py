@@ -80,9 +80,8 @@ class Trials:
         self._tell(replace(step, state="running", replica=replica.id))
         try:
             await exercise(version.spec, version.key, replica.address, self._address_of)
-        except (CallError, OSError) as error:
-            detail = error.message if isinstance(error, CallError) else str(error)
-            message = f"{version.key} failed on its first example: {detail}"
+        except CallError as error:
+            message = f"{version.key} failed on its first example: {error.message}"
             raise call_error(
                 "deploy_failed", message, executed="yes", hint=_STILL_SERVES
             ) from error

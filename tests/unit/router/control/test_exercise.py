@@ -101,7 +101,7 @@ async def test_a_call_made_inside_is_carried_to_the_replica_that_would_take_it(t
 
 
 async def test_a_replica_that_is_gone_is_an_error_and_no_hang(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(CallError, match="no replica answers"):
         await exercise(GREET, "hello/greet@1", f"unix:{tmp_path / 'nobody'}", nowhere)
 
 
