@@ -16,7 +16,9 @@ def bundle(code: str = "code", app: str = "hello") -> Bundle:
     return Bundle(app=app, layers=(layer,), python="3.11")
 
 
-def spec(endpoint: str = "greet", *, examples: tuple[Json, ...] = (), load_key: str = "") -> EndpointSpec:
+def spec(
+    endpoint: str = "greet", *, examples: tuple[Json, ...] = (), load_key: str = ""
+) -> EndpointSpec:
     return EndpointSpec(
         app="hello",
         name=endpoint,

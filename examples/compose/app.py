@@ -38,12 +38,10 @@ def keywords(text: str, most: int = 3) -> list[str]:
     ]
 
 
-@endpoint  # no examples: they would run before the deploy is live, when nobody can be asked yet
+@endpoint(examples=[{"text": TEXT}])
 def describe(text: str) -> Description:
     """Ask the other two."""
-    counted = count.remote(
-        text
-    )  # goes to a replica of `count`, with what is left of this call's deadline
+    counted = count.remote(text)  # with what is left of this call's deadline
     return Description(counted["words"], counted["sentences"], keywords.remote(text, most=2))
 
 

@@ -173,6 +173,7 @@ class Controller:
             wall_ns = self._clock.wall_ns()
             intents = [intent_of(action, world.epoch, wall_ns) for action in plan.actions]
             await self._store.write_intents(intents, world.epoch)
+        world.explained = {row.subject: row for row in plan.explain}
         # Only now: a plan that could not be written down is made anew, with the memory it began with.
         world.memory = plan.memory
         for action in plan.actions:

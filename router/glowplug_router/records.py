@@ -57,6 +57,7 @@ class Deployment:
     git_sha: str = ""
     created_wall_ns: int = 0
     rollback_of: int = 0  # generation this one goes back to
+    policies: tuple[tuple[str, Policy], ...] = ()  # what the code asked for then; one set since may differ and holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +271,7 @@ class RouteReplica:
     address: str
     permits: int
     draining: bool = False
+    phases: tuple[tuple[str, int], ...] = ()  # of its start, ns: told to the call that waited for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

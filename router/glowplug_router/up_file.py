@@ -5,7 +5,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +105,8 @@ def await_former(home: Home, clock: Clock) -> None:
     up = UpFile(home).read()
     for _, child in up.children if up is not None else ():
         if not wait_gone(child, FORMER_MAX_NS, clock):
-            os.kill(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
             wait_gone(child, FORMER_MAX_NS, clock)
 
 

@@ -1,11 +1,17 @@
 """What can be typed after `glowplug`? The list of verbs; each is loaded only when it is used."""
 
-import difflib
 import importlib
+import json
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
+
+from glowplug.suggest import near
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 class Verb(NamedTuple):
@@ -25,7 +31,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "Start": {
         "init": Verb(f"{_HERE}.start", "", "Make a folder with a first endpoint in it."),
         "dev": Verb(_PACKAGER, "local", "Serve a file here and reload it on every save."),
-        "run": Verb(f"{_HERE}.run", "", "Call an endpoint of a file in this process, without a server."),
+        "run": Verb(f"{_HERE}.run", "", "Call an endpoint of a file, without a server."),
         "up": Verb(_ROUTER, "local", "Start the router and a node on this machine."),
         "down": Verb(_ROUTER, "local", "Stop what `up` started."),
     },
@@ -34,12 +40,12 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "history": Verb(f"{_HERE}.apps", "", "Show the deployments of an app."),
         "rollback": Verb(f"{_HERE}.apps", "", "Go back to an earlier deployment."),
         "stop": Verb(f"{_HERE}.apps", "", "Take an app out of service."),
-        "scale": Verb(f"{_HERE}.apps", "", "Change how many replicas an endpoint may have; restarts nothing."),
+        "scale": Verb(f"{_HERE}.apps", "", "Change how many replicas there may be; restarts nothing."),
     },
     "Use": {
         "call": Verb(f"{_HERE}.call", "", "Call a deployed endpoint."),
         "status": Verb(f"{_HERE}.status", "", "Show what runs, and why."),
-        "logs": Verb(f"{_HERE}.logs", "", "Show what endpoints printed, or everything about one request."),
+        "logs": Verb(f"{_HERE}.logs", "", "Show what endpoints printed, or all about one request."),
     },
     "Set up": {
         "keys": Verb(f"{_HERE}.access", "", "Make, list and revoke API keys."),
@@ -49,6 +55,18 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     },
 }
 VERBS = {name: verb for section in SECTIONS.values() for name, verb in section.items()}
+
+
+class MissingExtraError(click.ClickException):
+    """A verb's packages are not installed."""
+
+    def __init__(self, word: str, verb: Verb, module: str) -> None:
+        super().__init__(f"`glowplug {word}` needs the module {module}, which is not installed")
+        self.hint = f"pip install 'glowplug[{verb.extra or 'local'}]'"
+
+    def format_message(self) -> str:
+        """Return the message with the command that mends it."""
+        return f"{self.message}\n  {self.hint}"
 
 
 class Verbs(click.Group):
@@ -61,28 +79,16 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one verb's module."""
         verb = VERBS.get(cmd_name)
-        if verb is None:
-            return None
-        try:
-            module = importlib.import_module(verb.module)
-        except ModuleNotFoundError as error:
-            extra = verb.extra or "local"
-            raise click.ClickException(
-                f"`glowplug {cmd_name}` needs the module {error.name}, which is not installed\n"
-                f"  pip install 'glowplug[{extra}]'"
-            ) from error
-        command = getattr(module, cmd_name)
-        assert isinstance(command, click.Command), cmd_name
-        return command
+        return None if verb is None else load(cmd_name, verb)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest what a mistyped verb may have meant."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=3, cutoff=0.5)
-            meant = f"\n  did you mean {', '.join(f'`{one}`' for one in near)}?" if near else "\n  `glowplug --help` lists the verbs"
-            raise click.UsageError(f"there is no verb `{args[0]}`{meant}", ctx)
+            found = [f"`{name}`" for name in near(args[0], VERBS, cutoff=0.5)]
+            meant = f"did you mean {', '.join(found)}?" if found else "`glowplug --help` lists them"
+            raise click.UsageError(f"there is no verb `{args[0]}`\n  {meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -92,7 +98,22 @@ class Verbs(click.Group):
                 formatter.write_dl([(name, verb.summary) for name, verb in verbs.items()])
 
 
-def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's signature
+def load(word: str, verb: Verb) -> click.Command:
+    """Import a verb's module and return its command.
+
+    Raises:
+        MissingExtraError: The module needs something that is not installed.
+    """
+    try:
+        module = importlib.import_module(verb.module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(word, verb, error.name or verb.module) from error
+    command = getattr(module, word)
+    assert isinstance(command, click.Command), word
+    return command
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from importlib.metadata import version
 
@@ -100,8 +121,12 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None: 
         ctx.exit()
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.command(
+    cls=Verbs, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
 def cli() -> None:
     """Serve Python functions as model endpoints, here or in your own cloud.
 
@@ -109,10 +134,29 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line."""
-    cli(prog_name="glowplug")
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line; with --json even a mistyped one is answered with one JSON document."""
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        sys.exit(cli.main(words or ["--help"], prog_name="glowplug", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        if "--json" in words:
+            click.echo(json.dumps({"error": _record(error)}, ensure_ascii=False))
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _record(error: click.ClickException) -> dict[str, str]:
+    message, _, hint = error.format_message().partition("\n  ")
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "glowplug"
+        return {"code": "usage", "message": message, "hint": hint or f"`{path} --help` says what it takes"}
+    return {"code": "not_installed", "message": message, "hint": hint}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,15 +1,20 @@
 """How does a program talk to a router's control API? JSON over HTTP with the profile's key; problems become errors."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from glowplug.errors import CallError, UnavailableError, call_error
+from glowplug.errors import CallError, UnavailableError
+
+if TYPE_CHECKING:
+    import httpx2
 
 CONNECT_S = 5.0
 READ_S = 60.0
 API = "/-/api"
+_OTHER_KEY = "`glowplug profile add NAME URL` takes another key; an admin makes one: `glowplug keys create`"
 
 
 class Control:
@@ -22,9 +27,10 @@ class Control:
         self.key = key
         self._http = httpx2.Client(
             base_url=self.url,
-            headers={"authorization": f"Bearer {key}"},
+            headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
-            trust_env=False,  # a proxy of the environment must not see a loopback key
+            verify=not url.startswith("http://"),  # reading the certificates costs 50 ms
+            trust_env=not _is_here(self.url),  # what is here is reached without a proxy
         )
 
     @classmethod
@@ -34,11 +40,8 @@ class Control:
         from glowplug.profiles import resolve
 
         place = resolve(profile)
-        control = cls(place.url, place.key)
-        try:
+        with cls(place.url, place.key) as control:
             yield control
-        finally:
-            control.close()
 
     def __enter__(self) -> "Control":
         return self
@@ -75,20 +78,42 @@ class Control:
         import httpx2
 
         timeout = httpx2.Timeout(None, connect=CONNECT_S)  # a followed log may be silent for hours
-        with self._reached(), self._http.stream(method, API + path, timeout=timeout, **kwargs) as answer:
+        with (
+            self._reached(),
+            self._http.stream(method, API + path, timeout=timeout, **kwargs) as answer,
+        ):
             if answer.status_code >= 400:
                 answer.read()
-                raise problem_error(answer.status_code, answer.content, answer.headers)
+                raise self._refusal(answer)
             for line in answer.iter_lines():
                 if line.strip():
-                    yield json.loads(line)
+                    yield self._document(line)
 
     def _json(self, method: str, path: str, **kwargs: Any) -> Any:
         with self._reached():
             answer = self._http.request(method, API + path, **kwargs)
         if answer.status_code >= 400:
-            raise problem_error(answer.status_code, answer.content, answer.headers)
-        return answer.json() if answer.content else None
+            raise self._refusal(answer)
+        return self._document(answer.text) if answer.content else None
+
+    def _document(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UnavailableError(
+                f"{self.url} answers, but not as a glowplug router does: {text[:60]!r}",
+                hint="is the URL right? `glowplug profile list` shows the places you know",
+            ) from error
+
+    def _refusal(self, answer: "httpx2.Response") -> CallError:
+        from glowplug.remote_errors import error_from_answer
+
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        error = error_from_answer(answer.status_code, headers, answer.content)
+        if error.code == "unauthorized":
+            error.message = f"{self.url} does not take this key: {error.message}"
+            error.hint = _OTHER_KEY
+        return error
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -96,27 +121,24 @@ class Control:
 
         try:
             yield
-        except httpx2.ConnectError as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise UnavailableError(
                 f"no router answers at {self.url}",
+                code="unreachable",
                 executed="no",
                 hint="`glowplug up --detach` starts one here; `glowplug profile list` shows the places you know",
             ) from error
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            raise UnavailableError(
+                f"`{self.url}` is not a URL", executed="no", hint="for example https://box.example.org"
+            ) from error
         except httpx2.TransportError as error:
-            raise UnavailableError(f"the connection to {self.url} broke: {error}", hint="try again; `glowplug status` shows if it is up") from error
+            raise UnavailableError(
+                f"the connection to {self.url} broke: {error or type(error).__name__}",
+                hint="try again; `glowplug status` shows if it is up",
+            ) from error
 
 
-def problem_error(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
-    """Return the error that a problem+json answer describes."""
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        problem = {}
-    detail = str(problem.get("detail") or problem.get("title") or body[:200].decode("utf-8", "replace") or f"status {status}")
-    return call_error(
-        str(problem.get("code", "internal")),
-        detail,
-        executed=headers.get("glowplug-executed", "maybe"),  # type: ignore[arg-type]  # from the wire
-        request_id=str(problem.get("request_id", "")),
-        hint=str(problem.get("hint", "")),
-    )
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")

@@ -1,6 +1,5 @@
 """Which router, and with which key? Places by name, kept in one file only its owner may read."""
 
-import difflib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -8,8 +7,10 @@ from pathlib import Path
 
 from glowplug.errors import ConfigError
 from glowplug.settings import home, variable
+from glowplug.suggest import near
 
-_START = "start one with `glowplug up --detach`, or name one with `glowplug profile add NAME URL`"
+_ADD = "`glowplug profile add NAME URL` names another"
+_START = "`glowplug up --detach` starts one here; `glowplug profile add NAME URL` names another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,14 @@ class Profiles:
         """Return a place, or say which names there are."""
         if name in self.places:
             return self.places[name]
-        near = difflib.get_close_matches(name, self.places, n=1)
-        known = (
-            f"did you mean `{near[0]}`?"
-            if near
-            else f"known: {', '.join(self.places) or 'none'}; {_START}"
-        )
-        raise ConfigError(f"there is no profile `{name}`", hint=known)
+        found = near(name, self.places)
+        if found:
+            hint = f"did you mean `{found[0]}`?"
+        elif self.places:
+            hint = f"you know {', '.join(f'`{known}`' for known in self.places)}; {_ADD}"
+        else:
+            hint = _START
+        raise ConfigError(f"there is no profile `{name}`", hint=hint)
 
     def with_place(self, name: str, place: Place) -> "Profiles":
         """Return these with one more; the first one becomes the current one."""
@@ -57,7 +59,7 @@ def load(file: Path | None = None) -> Profiles:
     """Read the file of places; a missing file means none."""
     file = file or home().profiles
     try:
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_text(encoding="utf-8"))
         places = {
             name: Place(one["url"], one.get("key", "")) for name, one in record["profiles"].items()
         }
@@ -84,7 +86,7 @@ def save(profiles: Profiles, file: Path | None = None) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(record, indent=2) + "\n")
+        draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         draft.replace(file)
     except OSError as error:
         raise ConfigError(

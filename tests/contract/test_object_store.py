@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
+
 from glowplug.errors import CallError
 from glowplug_router.objects.directory import DirectoryObjects
 from glowplug_router.objects.memory import MemoryObjects
@@ -61,7 +62,9 @@ async def test_bytes_with_another_digest_are_refused_and_not_kept(objects: Objec
     assert await objects.missing([digest(b"right")]) == (digest(b"right"),)
 
 
-async def test_more_bytes_than_the_limit_are_refused_before_they_are_all_read(objects: ObjectStore) -> None:
+async def test_more_bytes_than_the_limit_are_refused_before_they_are_all_read(
+    objects: ObjectStore,
+) -> None:
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -77,7 +80,9 @@ async def test_more_bytes_than_the_limit_are_refused_before_they_are_all_read(ob
     assert taken <= 4
 
 
-@pytest.mark.parametrize("bad", ["", "sha256:", "md5:00", "sha256:../../etc/passwd", "sha256:" + "A" * 64])
+@pytest.mark.parametrize(
+    "bad", ["", "sha256:", "md5:00", "sha256:../../etc/passwd", "sha256:" + "A" * 64]
+)
 async def test_what_is_no_digest_is_refused(objects: ObjectStore, bad: str) -> None:
     with pytest.raises(CallError) as refused:
         await objects.put(bad, pieces(b""), LIMIT)
@@ -85,7 +90,9 @@ async def test_what_is_no_digest_is_refused(objects: ObjectStore, bad: str) -> N
     assert refused.value.code == "bad_request"
 
 
-async def test_a_deleted_object_is_missing_and_deleting_again_is_no_error(objects: ObjectStore) -> None:
+async def test_a_deleted_object_is_missing_and_deleting_again_is_no_error(
+    objects: ObjectStore,
+) -> None:
     await objects.put(digest(b"a"), pieces(b"a"), LIMIT)
 
     await objects.delete(digest(b"a"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import apsw
 import pytest
+
 from control_records import POLICY, bundle, deployment, spec, version
 from glowplug.clock import ManualClock
 from glowplug.errors import CallError, StoreError
@@ -14,10 +15,19 @@ from glowplug_router.ports import EXPLAIN_KEEP, Store
 from glowplug_router.records import Explain, Intent, Key
 from glowplug_router.store.memory import MemoryStore
 from glowplug_router.store.sqlite import SqliteStore
-from glowplug_router.store.sqlite_connection import connect, migrate, numbered
+from glowplug_router.store.sqlite.connection import connect, migrate, numbered
 
-KEY = Key(id="abcd2345", mac="00ff", tenant="me", scopes=("invoke:*", "read"), created_wall_ns=5, name="laptop")
-INTENT = Intent(id="i1", kind="start", subject="greet-1", epoch=1, deadline_wall_ns=9, created_wall_ns=1)
+KEY = Key(
+    id="abcd2345",
+    mac="00ff",
+    tenant="me",
+    scopes=("invoke:*", "read"),
+    created_wall_ns=5,
+    name="laptop",
+)
+INTENT = Intent(
+    id="i1", kind="start", subject="greet-1", epoch=1, deadline_wall_ns=9, created_wall_ns=1
+)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -30,7 +40,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_each_epoch_is_higher_than_the_one_before(store: Store) -> None:
-    assert [await store.take_epoch("a"), await store.take_epoch("b"), await store.take_epoch("a")] == [1, 2, 3]
+    assert [
+        await store.take_epoch("a"),
+        await store.take_epoch("b"),
+        await store.take_epoch("a"),
+    ] == [1, 2, 3]
 
 
 async def test_a_version_gets_the_next_number_of_its_endpoint(store: Store) -> None:
@@ -68,6 +82,22 @@ async def test_a_version_comes_back_whole(store: Store) -> None:
     assert await store.bundle("sha256:none") is None
 
 
+async def test_a_deployment_comes_back_whole(store: Store) -> None:
+    epoch = await store.take_epoch("me")
+    rich = replace(
+        deployment(1),
+        stopped=True,
+        message="m",
+        git_sha="abc",
+        rollback_of=7,
+        policies=(("greet", POLICY),),
+    )
+
+    await store.commit(rich, [], epoch)
+
+    assert await store.live() == (rich,)
+
+
 async def test_a_deployment_becomes_live_when_it_follows_the_live_one(store: Store) -> None:
     epoch = await store.take_epoch("me")
 
@@ -81,7 +111,9 @@ async def test_a_deployment_becomes_live_when_it_follows_the_live_one(store: Sto
 
 
 @pytest.mark.parametrize("generation", [0, 1, 3])
-async def test_a_deployment_that_does_not_follow_is_a_conflict(store: Store, generation: int) -> None:
+async def test_a_deployment_that_does_not_follow_is_a_conflict(
+    store: Store, generation: int
+) -> None:
     epoch = await store.take_epoch("me")
     await store.commit(deployment(1), [], epoch)
 
@@ -174,7 +206,9 @@ async def test_an_intent_is_written_once_and_closed_once(store: Store) -> None:
     assert await store.open_intents() == ()
 
 
-async def test_the_decision_log_is_read_newest_first_by_app_endpoint_or_version(store: Store) -> None:
+async def test_the_decision_log_is_read_newest_first_by_app_endpoint_or_version(
+    store: Store,
+) -> None:
     epoch = await store.take_epoch("me")
     rows = [
         Explain(subject=subject, rule="load", text=subject, replicas_ready=1, replicas_wanted=2)
@@ -235,7 +269,9 @@ async def test_everything_is_there_after_the_file_was_closed(tmp_path: Path) -> 
     await again.close()
 
 
-async def test_a_locked_file_is_said_to_be_locked_and_writes_go_on_afterwards(tmp_path: Path) -> None:
+async def test_a_locked_file_is_said_to_be_locked_and_writes_go_on_afterwards(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "router.db"
     store = await SqliteStore.open(path, ManualClock())
     store._writer._db.set_busy_timeout(10)
@@ -258,7 +294,7 @@ async def test_a_full_file_is_said_to_be_full_and_keeps_what_it_had(tmp_path: Pa
     epoch = await store.take_epoch("me")
     kept = 0
 
-    with pytest.raises(StoreError) as refused:
+    with pytest.raises(StoreError) as refused:  # noqa: PT012  # which of the many writes is refused is not known
         for kept in range(10_000):
             await store.add_key(replace(KEY, id=f"{kept:08}", name="x" * 500))
     assert refused.value.code == "disk_full"
@@ -288,7 +324,9 @@ async def test_one_refused_write_leaves_the_others_of_its_batch_alone(tmp_path: 
             tasks.start_soon(write, at)
 
     assert errors == ["conflict"] * 100
-    assert {intent.id for intent in await store.open_intents()} == {str(at) for at in range(300) if at % 3}
+    assert {intent.id for intent in await store.open_intents()} == {
+        str(at) for at in range(300) if at % 3
+    }
     await store.close()
 
 
@@ -319,7 +357,9 @@ def test_migrations_are_applied_in_order_and_once(tmp_path: Path) -> None:
     db = connect(path)
 
     assert migrate(db, path, 1, folder) == 1
-    (folder / "0002_second.sql").write_text("ALTER TABLE a ADD COLUMN y; INSERT INTO a VALUES (1, 2)")
+    (folder / "0002_second.sql").write_text(
+        "ALTER TABLE a ADD COLUMN y; INSERT INTO a VALUES (1, 2)"
+    )
     assert migrate(db, path, 2, folder) == 2
     assert migrate(db, path, 3, folder) == 2
 
@@ -343,6 +383,8 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
-    from glowplug_router.store.sqlite_connection import MIGRATIONS
+    from glowplug_router.store.sqlite.connection import MIGRATIONS
 
-    assert [number for number, _ in numbered(MIGRATIONS)] == list(range(1, len(list(MIGRATIONS.glob("*.sql"))) + 1))
+    assert [number for number, _ in numbered(MIGRATIONS)] == list(
+        range(1, len(list(MIGRATIONS.glob("*.sql"))) + 1)
+    )

@@ -2,181 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import anyio
-import msgspec
 import pytest
-from control_records import bundle, spec
+
 from glowplug import profiles
-from glowplug.artifact import Release
 from glowplug.clock import SystemClock
 from glowplug.errors import CallError
-from glowplug.node.messages import Desired, Inventory, LogQuery, Report, Residency
-from glowplug.settings import Home
-from glowplug.spec import EndpointDecl, Policy
-from glowplug.wire.channel import Channel, Exchange, dial_channel
-from glowplug.wire.messages import Hello, Infer, to_json
-from glowplug.wire.transport import listen
-from glowplug_packager.digest import bundle_digest
-from glowplug_router.app import load_world, serving
+from glowplug.wire.channel import dial_channel
+from glowplug.wire.messages import Hello, Infer
+from glowplug_router.app import load_world
 from glowplug_router.control.api import calls
 from glowplug_router.control.parts import Parts
-from glowplug_router.control.routing import PREFIX
 from glowplug_router.control.secrets import FileSecrets
 from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.providers.local import LocalProvider
-from glowplug_router.records import Snapshot
-from glowplug_router.settings import ControllerSettings
 from glowplug_router.store.memory import MemoryStore
-
-PATIENCE_S = 20.0
-URL = "http://127.0.0.1:8686"
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.body.splitlines()]
-
-
-@dataclass
-class Rig:
-    """A controller with a stand-in agent, and a gateway's channel to it."""
-
-    home: Home
-    gateway: Channel
-    agent: "Agent"
-    key: str
-    snapshots: list[Snapshot]
-
-    async def ask(self, method: str, path: str, body: bytes = b"", *, key: str | None = None, **query: str) -> Answer:
-        asked = Infer(
-            f"{PREFIX}{path}",
-            method,
-            "asgi",
-            "&".join(f"{name}={value}" for name, value in query.items()),
-            (("authorization", f"Bearer {self.key if key is None else key}"), ("content-type", "application/json")),
-            request_id="r1",
-        )
-        head, read = await self.gateway.request(asked.path, body, infer=asked)
-        return Answer(head.status, dict(head.headers), read)
-
-    async def until(self, claim: Any) -> None:
-        with anyio.fail_after(PATIENCE_S):
-            while not claim():
-                await anyio.sleep(0.01)
-
-
-@dataclass
-class Agent:
-    """A node whose replicas are ready at once, and answer on real sockets."""
-
-    path: Path
-    spawn: Any
-    channel: Channel | None = None
-    desired: Desired | None = None
-    residencies: dict[str, Residency] = field(default_factory=dict)
-    state: str = "ready"
-    answered: int = 0
-    broken: bool = False
-    number: int = 0
-
-    async def answer(self, exchange: Exchange) -> None:
-        if exchange.infer.path == "/-/desired":
-            await self._take(msgspec.json.decode(await exchange.body.read(), type=Desired))
-        elif exchange.infer.path == "/-/logs":
-            query = msgspec.json.decode(await exchange.body.read(), type=LogQuery)
-            out = exchange.begin()
-            await out.write(b'{"text": "one", "app": "%s"}\n' % query.app.encode())
-            if query.follow:
-                await anyio.sleep_forever()
-            out.end()
-
-    async def _take(self, desired: Desired) -> None:
-        self.desired = desired
-        for replica in set(self.residencies) - {want.replica for want in desired.wants}:
-            del self.residencies[replica]
-        for want in desired.wants:
-            if want.draining:
-                self.residencies.pop(want.replica, None)
-            elif want.replica not in self.residencies:
-                address = self.path / want.replica
-                await listen(address, lambda: Channel(Hello("replica"), self._call, self.spawn, dialling=False))
-                self.residencies[want.replica] = Residency(
-                    replica=want.replica, version=want.version, state=self.state, address=f"unix:{address}", permits=1
-                )  # type: ignore[arg-type]  # one of the states
-        self.report()
-
-    async def _call(self, exchange: Exchange) -> None:
-        self.answered += 1
-        if self.broken:
-            exchange.fail("endpoint_error", "ValueError: nope", executed="yes")
-        else:
-            exchange.respond(b'"hi"')
-
-    def report(self) -> None:
-        assert self.channel is not None
-        self.number += 1
-        inventory = Inventory(node="n1", boot_id="b", cpu_milli=2000, memory_bytes=1 << 32)
-        number = self.desired.number if self.desired is not None else 0
-        residencies = tuple(self.residencies.values())
-        self.channel.notify(
-            "/-/report",
-            to_json(Report(node="n1", number=self.number, desired_number=number, inventory=inventory, residencies=residencies)),
-        )
-
-
-@asynccontextmanager
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    home = Home(tmp_path)
-    objects, secrets = MemoryObjects(), FileSecrets(home.router / "secrets.json")
-    store = MemoryStore()
-    snapshots: list[Snapshot] = []
-
-    async def from_controller(exchange: Exchange) -> None:
-        snapshots.append(msgspec.json.decode(await exchange.body.read(), type=Snapshot))
-
-    with anyio.fail_after(PATIENCE_S):
-        async with anyio.create_task_group() as tasks:
-            provider = LocalProvider(objects, secrets)
-            settings = ControllerSettings(url=URL)
-            async with serving(home, settings, SystemClock(), store, objects, secrets, provider):
-                address = f"unix:{home.run / 'controller.sock'}"
-                agent = Agent(home.run, tasks.start_soon)
-                agent.channel = await dial_channel(address, Hello("agent", "n1"), agent.answer, tasks.start_soon)
-                agent.report()
-                gateway = await dial_channel(address, Hello("gateway", "g1"), from_controller, tasks.start_soon)
-                key = profiles.load(home.profiles).get("local").key
-                yield Rig(home, gateway, agent, key, snapshots)
-            tasks.cancel_scope.cancel()
-
-
-def release(code: str = "code", *, policy: Policy | None = None) -> bytes:
-    parts = bundle(code)
-    decl = EndpointDecl(spec=spec(examples=({"name": "Ada"},)), policy=policy or Policy())
-    digest = bundle_digest(parts)
-    return to_json(Release(app="hello", bundles=((digest, parts),), endpoints=((decl, digest),), message="m"))
-
-
-async def deploy(it: Rig, code: str = "code", **query: str) -> Answer:
-    digest = f"sha256:{hashlib.sha256(code.encode()).hexdigest()}"
-    assert (await it.ask("PUT", f"/blobs/{digest}", code.encode())).status == 200
-    return await it.ask("POST", "/deploy", release(code), **query)
-
+from system.control_rig import deploy, release, rig
 
 # -- who may ------------------------------------------------------------------------------------------
 
@@ -186,7 +29,12 @@ def parts_for_a_census(tmp_path: Path) -> Parts:
     objects, secrets = MemoryObjects(), FileSecrets(tmp_path / "s")
     provider = LocalProvider(objects, secrets)
     return Parts(
-        world=world, store=MemoryStore(), objects=objects, secrets=secrets, provider=provider, clock=SystemClock()
+        world=world,
+        store=MemoryStore(),
+        objects=objects,
+        secrets=secrets,
+        provider=provider,
+        clock=SystemClock(),
     )
 
 
@@ -200,15 +48,22 @@ def test_every_call_declares_a_scope_and_every_documented_call_is_there(tmp_path
         assert f"{call.method} {call.path}".split("{")[0] in page, call
 
 
-async def test_every_call_is_refused_without_a_key_and_with_a_key_of_another_scope(tmp_path: Path) -> None:
+async def test_every_call_is_refused_without_a_key_and_with_a_key_of_another_scope(
+    tmp_path: Path,
+) -> None:
     async with rig(tmp_path) as it:
         made = await it.ask("POST", "/keys", b'{"name": "caller", "scopes": ["invoke:*"]}')
         weak = made.json["key"]
         for call in calls(parts_in_thread(tmp_path)):
-            path = call.path.format(app="hello", endpoint="greet", digest="sha256:x", id="x", name="X")
+            path = call.path.format(
+                app="hello", endpoint="greet", digest="sha256:x", id="x", name="X"
+            )
             for key, status in (("", 401), ("gp_abcd2345_" + "x" * 49, 401), (weak, 403)):
                 answer = await it.ask(call.method, path, key=key)
-                assert (answer.status, answer.headers["glowplug-executed"]) == (status, "no"), (call, key)
+                assert (answer.status, answer.headers["glowplug-executed"]) == (status, "no"), (
+                    call,
+                    key,
+                )
                 assert answer.json["code"] in {"unauthorized", "forbidden"}
 
 
@@ -222,7 +77,9 @@ def parts_in_thread(tmp_path: Path) -> Parts:
 async def test_a_key_for_one_app_deploys_that_app_alone(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         await deploy(it)
-        key = (await it.ask("POST", "/keys", b'{"name": "ci", "scopes": ["deploy:other"]}')).json["key"]
+        key = (await it.ask("POST", "/keys", b'{"name": "ci", "scopes": ["deploy:other"]}')).json[
+            "key"
+        ]
 
         assert (await it.ask("POST", "/deploy", release(), key=key)).status == 403
         assert (await it.ask("POST", "/apps/hello/stop", key=key)).status == 403
@@ -231,7 +88,9 @@ async def test_a_key_for_one_app_deploys_that_app_alone(tmp_path: Path) -> None:
 
 async def test_a_revoked_key_opens_nothing_and_leaves_the_gateways_table(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
-        made = (await it.ask("POST", "/keys", b'{"name": "x", "scopes": ["read"], "expires_s": 60}')).json
+        made = (
+            await it.ask("POST", "/keys", b'{"name": "x", "scopes": ["read"], "expires_s": 60}')
+        ).json
         await it.until(lambda: made["id"] in {key.id for key in it.snapshots[-1].keys})
         assert (await it.ask("GET", "/apps", key=made["key"])).status == 200
 
@@ -243,7 +102,10 @@ async def test_a_revoked_key_opens_nothing_and_leaves_the_gateways_table(tmp_pat
         assert "mac" not in listed[made["id"]]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"scopes": []}', b'{"scopes": ["root"]}', b'{"scopes": ["read"], "x": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'{"scopes": []}', b'{"scopes": ["root"]}', b'{"scopes": ["read"], "x": 1}'],
+)
 async def test_a_key_that_makes_no_sense_is_refused(tmp_path: Path, body: bytes) -> None:
     async with rig(tmp_path) as it:
         assert (await it.ask("POST", "/keys", body)).status in {400, 422}
@@ -252,7 +114,9 @@ async def test_a_key_that_makes_no_sense_is_refused(tmp_path: Path, body: bytes)
 # -- deploying ----------------------------------------------------------------------------------------
 
 
-async def test_a_deploy_tells_its_steps_exercises_the_replica_and_is_in_the_history(tmp_path: Path) -> None:
+async def test_a_deploy_tells_its_steps_exercises_the_replica_and_is_in_the_history(
+    tmp_path: Path,
+) -> None:
     async with rig(tmp_path) as it:
         digest = f"sha256:{hashlib.sha256(b'code').hexdigest()}"
         asked = json.dumps({"digests": [digest]}).encode()
@@ -263,7 +127,9 @@ async def test_a_deploy_tells_its_steps_exercises_the_replica_and_is_in_the_hist
         assert (await it.ask("POST", "/blobs/missing", asked)).json == {"missing": []}
         assert [step["step"] for step in steps][-2:] == ["commit", "done"]
         assert steps[-1]["generation"] == 1
-        assert {"step": "exercise", "state": "done"}.items() <= next(s for s in steps if s["state"] == "done" and s["step"] == "exercise").items()
+        assert {"step": "exercise", "state": "done"}.items() <= next(
+            s for s in steps if s["state"] == "done" and s["step"] == "exercise"
+        ).items()
         assert it.agent.answered == 1
         await it.until(lambda: bool(it.snapshots[-1].endpoints))
         (shown,) = (await it.ask("GET", "/apps")).json["apps"]
@@ -292,7 +158,9 @@ async def test_a_version_that_fails_its_example_never_serves(tmp_path: Path) -> 
         assert last["step"] == "failed"
         assert last["problem"]["code"] == "deploy_failed"
         assert "ValueError: nope" in last["problem"]["detail"]
-        await it.until(lambda: [one.version for one in it.agent.residencies.values()] == ["hello/greet@1"])
+        await it.until(
+            lambda: [one.version for one in it.agent.residencies.values()] == ["hello/greet@1"]
+        )
         assert it.snapshots[-1].endpoints[0].stable == 1
 
 
@@ -316,12 +184,16 @@ async def test_rollback_stop_and_policy_answer_with_what_is_now(tmp_path: Path) 
         assert (back["generation"], back["rollback_of"]) == (3, 1)
         policy = await it.ask("PATCH", "/apps/hello/endpoints/greet/policy", b'{"max": 9}')
         assert policy.json["max"] == 9
-        assert (await it.ask("PATCH", "/apps/hello/endpoints/greet/policy", b'{"most": 9}')).status == 422
+        assert (
+            await it.ask("PATCH", "/apps/hello/endpoints/greet/policy", b'{"most": 9}')
+        ).status == 422
         assert (await it.ask("PATCH", "/apps/hello/endpoints/none/policy", b"{}")).status == 404
         assert (await it.ask("POST", "/apps/hello/stop")).json["stopped"]
         await it.until(lambda: not it.agent.residencies)
         assert (await it.ask("POST", "/apps/nobody/stop")).status == 404
-        assert (await it.ask("POST", "/apps/hello/rollback", b'{"generation": 77}')).json["code"] == "version_not_found"
+        assert (await it.ask("POST", "/apps/hello/rollback", b'{"generation": 77}')).json[
+            "code"
+        ] == "version_not_found"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"app": 1}'])
@@ -367,15 +239,21 @@ async def test_an_agent_pulls_a_layer(tmp_path: Path) -> None:
         digest = f"sha256:{hashlib.sha256(b'code').hexdigest()}"
         assert it.agent.channel is not None
 
-        _, body = await it.agent.channel.request("/-/blob", infer=Infer("/-/blob", query=f"digest={digest}"))
+        _, body = await it.agent.channel.request(
+            "/-/blob", infer=Infer("/-/blob", query=f"digest={digest}")
+        )
         with pytest.raises(CallError) as absent:
-            await it.agent.channel.request("/-/blob", infer=Infer("/-/blob", query="digest=sha256:" + "0" * 64))
+            await it.agent.channel.request(
+                "/-/blob", infer=Infer("/-/blob", query="digest=sha256:" + "0" * 64)
+            )
 
         assert body == b"code"
         assert absent.value.code == "not_found"
 
 
-async def test_logs_of_nodes_are_streamed_and_following_ends_with_the_reader(tmp_path: Path) -> None:
+async def test_logs_of_nodes_are_streamed_and_following_ends_with_the_reader(
+    tmp_path: Path,
+) -> None:
     async with rig(tmp_path) as it:
         lines = (await it.ask("GET", "/logs", app="hello", tail="5")).lines
         assert lines == [{"text": "one", "app": "hello"}]
@@ -393,7 +271,11 @@ async def test_health_nodes_and_what_is_not_there(tmp_path: Path) -> None:
         (node,) = (await it.ask("GET", "/nodes")).json["nodes"]
 
         assert (health["status"], health["nodes"]) == ("ok", 1)
-        assert (node["node"], node["connected"], node["inventory"]["cpu_milli"]) == ("n1", True, 2000)
+        assert (node["node"], node["connected"], node["inventory"]["cpu_milli"]) == (
+            "n1",
+            True,
+            2000,
+        )
         assert (await it.ask("GET", "/nothing")).json["code"] == "not_found"
         assert (await it.ask("DELETE", "/health")).json["code"] == "method_not_allowed"
         assert (await it.ask("GET", "/apps/nobody")).status == 404
@@ -406,6 +288,7 @@ async def test_a_peer_of_no_role_is_cut_off(tmp_path: Path) -> None:
         stranger = await dial_channel(address, Hello("stranger"), it.agent.answer, tasks.start_soon)
 
         await stranger.gone()
+        await anyio.lowlevel.checkpoint()
 
 
 async def test_the_first_start_makes_a_key_and_later_ones_keep_it(tmp_path: Path) -> None:

@@ -306,3 +306,27 @@ async def test_an_upgrade_is_ignored_and_the_request_answered(tmp_path: Path) ->
         assert (reply.status, reply.body, reply.headers["connection"]) == (200, b"x", "close")
         with anyio.fail_after(5):
             assert await client.is_closed()
+
+
+async def test_the_answer_to_head_has_no_body(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one()
+        client = await rig.connect()
+        client.send(request("HEAD", "/app/echo", token=rig.token) + request("GET", "/livez"))
+        status, headers = await client.head()
+        after = await client.reply()
+
+        assert (status, headers["allow"]) == (405, "POST")
+        assert (after.status, after.body) == (200, b"ok\n")
+
+
+async def test_connections_over_the_limit_are_told_so_and_closed(tmp_path: Path) -> None:
+    async with gateway(tmp_path, GatewaySettings(connections_max=1)) as rig:
+        first = await rig.connect()
+        first.send(request("GET", "/livez"))
+        assert (await first.reply()).status == 200
+        second = await rig.connect()
+        refused = await second.reply()
+
+        assert (refused.status, refused.code) == (429, "overloaded")
+        assert await second.is_closed()

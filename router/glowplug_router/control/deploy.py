@@ -32,7 +32,8 @@ class Target:
     app: str
     versions: tuple[Version, ...]
     routes: tuple[Route, ...]
-    policies: tuple[tuple[str, Policy], ...] = ()
+    declared: tuple[tuple[str, Policy], ...] = ()  # what the code asks for
+    policies: tuple[tuple[str, Policy], ...] = ()  # those of them that are news, and become current
     message: str = ""
     git_sha: str = ""
     rollback_of: int = 0
@@ -55,7 +56,8 @@ class Deployer:
                 app=wanted.app,
                 versions=tuple(versions),
                 routes=tuple(_whole(version) for version in versions),
-                policies=wanted.policies,
+                declared=wanted.policies,
+                policies=self._news(wanted),
                 message=wanted.message,
                 git_sha=wanted.git_sha,
                 dev=wanted.dev,
@@ -75,6 +77,7 @@ class Deployer:
                 app=app,
                 versions=tuple(self._world.catalog.versions[key] for key in keys),
                 routes=old.routes,
+                declared=self._live(app).policies,
                 message=f"rollback to generation {old.generation}",
                 git_sha=old.git_sha,
                 rollback_of=old.generation,
@@ -147,6 +150,7 @@ class Deployer:
             git_sha=target.git_sha,
             created_wall_ns=self._clock.wall_ns(),
             rollback_of=target.rollback_of,
+            policies=target.declared,
         )
         return await self._world.catalog.commit(deployment, target.policies)
 
@@ -185,6 +189,17 @@ class Deployer:
             known.get((target.app, name)) == policy for name, policy in target.policies
         )
         return same_policies and _shares(live.routes) == _shares(target.routes)
+
+    def _news(self, wanted: Wanted) -> tuple[tuple[str, Policy], ...]:
+        """Return the policies in which the code says something new: one set by hand holds until then."""
+        live = self._world.catalog.live.get(wanted.app)
+        before = dict(live.policies) if live is not None else {}
+        known = self._world.catalog.policies
+        return tuple(
+            (name, policy)
+            for name, policy in wanted.policies
+            if before.get(name) != policy or (wanted.app, name) not in known
+        )
 
     async def _earlier(self, app: str, generation: int) -> Deployment:
         live = self._live(app)

@@ -73,27 +73,36 @@ def body_of(spec: EndpointSpec) -> bytes:
 
 
 async def _ask(address: str, infer: Infer, body: bytes, address_of: Address) -> int:
-    status, answer = 0, b""
-    error: CallError | None = None  # raised outside of the group, which would wrap it
+    """Send the call and read its whole answer."""
+    outcome: tuple[int, bytes] | CallError
     async with anyio.create_task_group() as tasks:
         relay = _Relay(address_of, tasks.start_soon)
         try:
             channel = await dial_channel(address, _HELLO, relay.answer, tasks.start_soon)
-            head, pieces = await channel.open(infer.path, body, infer=infer)
-            status = head.status
-            async for piece in pieces:
-                answer += piece[: ANSWER_MAX_BYTES - len(answer)]
-            channel.close()
-        except CallError as refused:
-            error = refused
-        except OSError as gone:
-            error = call_error("replica_lost", f"no replica answers at {address}: {gone}", executed="no")
+            try:
+                outcome = await _answer(channel, infer, body)
+            finally:
+                channel.close()
+        except CallError as error:  # raised outside of the group, which would wrap it
+            outcome = error
+        except OSError as error:
+            message = f"no replica answers at {address}: {error}"
+            outcome = call_error("replica_lost", message, executed="no")
         tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
+    if isinstance(outcome, CallError):
+        raise outcome
+    status, answer = outcome
     if status >= 400 or _STREAM_BROKE.search(answer):
         raise call_error("endpoint_error", answer.decode("utf-8", "replace"), executed="yes")
     return status
+
+
+async def _answer(channel: Channel, infer: Infer, body: bytes) -> tuple[int, bytes]:
+    head, pieces = await channel.open(infer.path, body, infer=infer)
+    answer = b""
+    async for piece in pieces:
+        answer += piece[: ANSWER_MAX_BYTES - len(answer)]
+    return head.status, answer
 
 
 class _Relay:

@@ -67,6 +67,7 @@ class Listener:
         self.roles = roles
         self.spawn: Spawn = tasks.start_soon
         self._path = path
+        self._peers: set[Peer] = set()
         self._hello = hello
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -84,13 +85,24 @@ class Listener:
             await anyio.sleep_forever()
         finally:
             server.close()
+            for peer in self._peers:
+                peer.close()
 
     async def welcome(self, peer: Peer) -> None:
         """Wait for the peer's HELLO, then serve it as long as it is there."""
+        self._peers.add(peer)
+        try:
+            await self._serve(peer)
+        finally:
+            if peer.closed:
+                self._peers.discard(peer)
+
+    async def _serve(self, peer: Peer) -> None:
         hello = await _greeting(peer)
         role = self.roles.get(hello.role)
         if role is None:
             peer.abort()
+            await peer.gone()
             return
         _LOG.info("connected", role=hello.role, name=hello.name)
         await role.serve(peer)

@@ -38,7 +38,7 @@ def snapshot(world: World, number: int, now_ns: int) -> Snapshot:
         number=number,
         epoch=catalog.epoch,
         endpoints=tuple(
-            one for deployment in live for one in _endpoints(world, deployment, replicas, now_ns)
+            one for deployment in live for one in _endpoints(world, deployment, replicas)
         ),
         keys=tuple(_key(world)),
         pepper=catalog.pepper,
@@ -64,7 +64,7 @@ def _key(world: World) -> Iterable[RouteKey]:
 
 
 def _endpoints(
-    world: World, deployment: Deployment, replicas: Mapping[str, list[Replica]], now_ns: int
+    world: World, deployment: Deployment, replicas: Mapping[str, list[Replica]]
 ) -> Iterable[RouteEndpoint]:
     versions = world.catalog.versions
     for route in deployment.routes:
@@ -86,7 +86,7 @@ def _endpoints(
             endpoint=route.endpoint,
             auth=world.catalog.policy(first).auth,
             versions=tuple(
-                _version(world, versions[key], shares.get(key, 0), replicas.get(key, ()), now_ns)
+                _version(world, versions[key], shares.get(key, 0), replicas.get(key, ()))
                 for key in (*shares, *sorted(others))
             ),
             stable=stable,
@@ -95,13 +95,17 @@ def _endpoints(
 
 
 def _version(
-    world: World, version: Version, permille: int, replicas: Iterable[Replica], now_ns: int
+    world: World, version: Version, permille: int, replicas: Iterable[Replica]
 ) -> RouteVersion:
     found = tuple(replicas)
     policy = world.catalog.policy(version)
     usable = tuple(
         RouteReplica(
-            id=one.id, address=one.address, permits=one.permits, draining=one.state == "draining"
+            id=one.id,
+            address=one.address,
+            permits=one.permits,
+            draining=one.state == "draining",
+            phases=_phases(world, one),
         )
         for one in found
         if one.address and (one.state in {"ready", "draining"} or _swapping(world, one))
@@ -118,9 +122,14 @@ def _version(
         start_ns=version.spec.timeouts.start_ns,
         run_ns=version.spec.timeouts.run_ns,
         starting=starting,
-        failed=_failed(world, version, found, now_ns),
+        failed=_failed(world, version, found),
         dev=version.key in world.fleet.dev,
     )
+
+
+def _phases(world: World, replica: Replica) -> tuple[tuple[str, int], ...]:
+    residency = world.fleet.residency(replica.id)
+    return () if residency is None else tuple((one.name, one.ns) for one in residency.phases)
 
 
 def _swapping(world: World, replica: Replica) -> bool:
@@ -128,13 +137,13 @@ def _swapping(world: World, replica: Replica) -> bool:
     return replica.state == "starting" and residency is not None and residency.state == "ready"
 
 
-def _failed(world: World, version: Version, replicas: Iterable[Replica], now_ns: int) -> str:
-    """Say why nothing can start, while the planner waits before it tries again; else ""."""
+def _failed(world: World, version: Version, replicas: Iterable[Replica]) -> str:
+    """Say why nothing can start, once the planner has given the version up; else "": calls wait for the next try."""
     error = world.fleet.errors.get(version.key)
     if error is None or any(one.state in {"ready", "starting"} for one in replicas):
         return ""
     remembered = memory_of(world, version.key)
-    if remembered is None or not (is_failed(remembered) or remembered.retry_at_ns > now_ns):
+    if remembered is None or not is_failed(remembered):
         return ""
     last_line = error.detail.strip().rpartition("\n")[2]
     return (last_line or error.code or "start_failed")[:FAILED_MAX_CHARS]

@@ -13,6 +13,9 @@ from glowplug_router.records import Replica, Version
 
 PLACE_MAX_NS = 60 * SECOND  # a replica on trial must have found a node by then
 _START_CODES = frozenset({"start_failed", "start_timeout", "out_of_memory"})
+_NO_REASON = frozenset(
+    {"candidate", "leaving"}
+)  # rules that say what is wanted, not what is in the way
 _STILL_SERVES = "correct it and deploy again; what served before still does"
 
 Tell = Callable[[Step], None]
@@ -47,16 +50,16 @@ class Trials:
         """Wait until there is a ready replica of each version, telling how far they are; raise when one cannot be."""
         world, began_ns = self._world, self._clock.now_ns()
         waiting = {version.key: version for version in fresh}
-        said: dict[str, tuple[str, str]] = {}
-        for key, version in waiting.items():
-            world.alarms[key] = began_ns + version.spec.timeouts.start_ns + PLACE_MAX_NS
+        said: dict[str, tuple[str, str, str]] = {}
         try:
             while waiting:
                 count = world.changed.count
                 for key, version in list(waiting.items()):
+                    world.alarms[key] = self._deadline_ns(version, began_ns)
                     step = self._progress(version)
-                    if said.get(key) != (step.replica, step.state):
-                        said[key] = (step.replica, step.state)
+                    news = (step.replica, step.state, step.detail)
+                    if said.get(key) != news:
+                        said[key] = news
                         self._tell(step)
                     if step.state == "ready":
                         del waiting[key]
@@ -93,9 +96,8 @@ class Trials:
         replica = self._replica_of(version.key)
         self._raise_if_lost(version, replica)
         if replica is None:
-            return Step(
-                step="start", state="waiting", endpoint=version.endpoint, version=version.number
-            )
+            waiting = Step(step="start", endpoint=version.endpoint, version=version.number)
+            return replace(waiting, state="waiting", detail=self._why(version))
         residency = self._world.fleet.residency(replica.id)
         step = Step(
             step="start", endpoint=version.endpoint, version=version.number, replica=replica.id
@@ -114,12 +116,20 @@ class Trials:
         if failed is not None:
             raise _start_error(version, failed)
         if self._clock.now_ns() >= self._world.alarms[version.key]:
-            room = (
-                "" if replica is not None else ": no node has room for it (`glowplug status --why`)"
-            )
+            why = "" if replica is not None else f": {self._why(version) or 'no node took it'}"
             raise call_error(
-                "start_timeout", f"{version.key} was not ready in time{room}", executed="no"
+                "start_timeout", f"{version.key} was not ready in time{why}", executed="no"
             )
+
+    def _deadline_ns(self, version: Version, began_ns: int) -> int:
+        """Return until when it may take: to find a node, and then to start on it."""
+        placed = self._replica_of(version.key) is not None
+        return began_ns + PLACE_MAX_NS + (version.spec.timeouts.start_ns if placed else 0)
+
+    def _why(self, version: Version) -> str:
+        """Return the planner's reason for not having started it."""
+        row = self._world.explained.get(version.key)
+        return "" if row is None or row.rule in _NO_REASON else row.text
 
     def _replica_of(self, key: str) -> Replica | None:
         """Return the version's replica that is furthest."""

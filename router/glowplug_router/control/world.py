@@ -6,7 +6,7 @@ from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.demand import DemandBook
 from glowplug_router.control.fleet import Fleet
 from glowplug_router.control.signal import Signal
-from glowplug_router.records import Memory
+from glowplug_router.records import Explain, Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class World:
     demand: DemandBook = field(default_factory=DemandBook)
     trials: dict[str, Trial] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
+    explained: dict[str, Explain] = field(
+        default_factory=dict
+    )  # version key -> the last plan's reason
     alarms: dict[str, int] = field(
         default_factory=dict
     )  # who wants `changed` to fire, and when (monotonic)

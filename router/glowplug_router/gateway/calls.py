@@ -35,6 +35,8 @@ class Caller(Protocol):
 class Carrier(Protocol):
     """What takes calls to a replica."""
 
+    phases: tuple[tuple[str, int], ...]  # of the replica's start, with their ns
+
     @property
     def replica(self) -> str:
         """Return the replica's id."""

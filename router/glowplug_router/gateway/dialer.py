@@ -65,6 +65,7 @@ class Dialer:
     async def _stay(self, id: str, link: DataLink) -> None:
         key, replica = self._listed[id]
         link.version = link.version or key
+        link.phases = replica.phases
         self.links[id] = link
         if replica.draining:
             link.leave()

@@ -22,6 +22,7 @@ from glowplug_router.gateway.problems import Trouble, document, refusal
 from glowplug_router.gateway.routes import Found, Lane, Target, no_traffic, pinned, unknown_version
 from glowplug_router.gateway.wishes import (
     AUTHORIZATION,
+    EXPECT,
     REQUEST_ID,
     Known,
     Wishes,
@@ -42,17 +43,24 @@ class Exchange:
 
     __slots__ = (
         "_call", "_front", "_grant", "_guard", "_is_chunked", "_known", "_lane", "_owed", "_pieces", "_query",
-        "_request_id", "_size", "_stream", "_target", "_wishes", "expects_continue", "http10", "is_whole",
+        "_request_id", "_size", "_stream", "_target", "_wishes", "expects_continue", "http10", "is_head", "is_whole",
         "keep_alive", "trouble",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(
-        self, guard: "Guard", front: "Front", known: Known, *, http10: bool, keep_alive: bool
+        self,
+        guard: "Guard",
+        front: "Front",
+        known: Known,
+        *,
+        http10: bool,
+        keep_alive: bool,
     ) -> None:
         self.trouble: Trouble | None = None  # why it is refused at the door
         self.http10 = http10
         self.keep_alive = keep_alive
-        self.expects_continue = False
+        self.expects_continue = not http10 and known.get(EXPECT, b"").lower() == b"100-continue"
+        self.is_head = False  # HEAD: the answer has no body, whatever it is
         self.is_whole = False  # nothing more of it will arrive, or matters
         self._guard = guard
         self._front = front
@@ -216,7 +224,7 @@ class Exchange:
             front.heads.of(
                 response.status, response.headers, response.executed, call.lane.number, call.attempt
             ),
-            server_timing(call.sent_ns - call.arrived_ns, response.timings),
+            _timing(call, response),
             call.request_id.encode(),
             COLD if call.cold else b"",
             front.date,
@@ -242,7 +250,7 @@ class Exchange:
             front.heads.of(
                 response.status, response.headers, response.executed, call.lane.number, call.attempt
             ),
-            server_timing(call.sent_ns - call.arrived_ns, response.timings),
+            _timing(call, response),
             call.request_id.encode(),
             COLD if call.cold else b"",
             front.date,
@@ -296,7 +304,9 @@ class Exchange:
             close=not self.keep_alive,
             timing=timing,
         )
-        self._guard.transport.write(answer)
+        self._guard.transport.write(
+            answer[: answer.index(b"\r\n\r\n") + 4] if self.is_head else answer
+        )
         self._finish()
 
     def _finish(self) -> None:
@@ -318,3 +328,9 @@ def too_large(limit: int, length: int | None) -> Trouble:
     """Return the trouble of a body over the limit."""
     size = f"{length} bytes" if length is not None else "more"
     return Trouble("too_large", f"the body has {size}, and at most {limit} bytes are taken")
+
+
+def _timing(call: Call, response: Response) -> bytes:
+    """Return where the time went; a call that waited for a replica to start is told that start's phases."""
+    started = call.link.phases if call.cold and call.link is not None else ()
+    return server_timing(call.sent_ns - call.arrived_ns, (*started, *response.timings))

@@ -21,14 +21,9 @@ from glowplug_router.gateway.exchange import Exchange, too_large
 from glowplug_router.gateway.flaws import head_flaw, size_flaw
 from glowplug_router.gateway.patience import Phase, verdict
 from glowplug_router.gateway.problems import Trouble, bad_request
+from glowplug_router.gateway.routes import Found
 from glowplug_router.gateway.turns import AsgiTurn
-from glowplug_router.gateway.wishes import (
-    ENCODING,
-    EXPECT,
-    KNOWN,
-    LENGTH,
-    ONCE,
-)
+from glowplug_router.gateway.wishes import ENCODING, EXPECT, KNOWN, LENGTH, ONCE
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -39,9 +34,7 @@ if TYPE_CHECKING:
 
 PIPELINE_MAX = 64  # requests sent ahead on one connection
 DISCARD_MAX = 64 * 1024  # a refused body up to this is read to its end, and the connection lives on
-LINGER_BYTES = (
-    256 * 1024 * 1024
-)  # a refused larger one is dropped up to this (and `linger_ns`), then cut off
+LINGER_BYTES = 256 * 1024 * 1024  # a refused larger one is dropped up to this, then cut off
 SILENT_MAX = 512 * 1024  # bytes in a body's place that are no body: chunk extensions, trailers
 
 Turn = Exchange | AsgiTurn
@@ -225,13 +218,23 @@ class Guard(HttpToolsProtocol):
                 self._to_site()
                 return
             flaw = too_large(self.front.settings.upload_max_bytes, length)
-        keep_alive = (
-            version == "1.1" and parser.should_keep_alive() and not upgrade and not self._is_closing
+        self._to_endpoint(found, flaw, version, method, length)
+
+    def _to_endpoint(
+        self,
+        found: Found | None,
+        flaw: Trouble | None,
+        version: str,
+        method: bytes,
+        length: int | None,
+    ) -> None:
+        """Make an exchange of the request; also of one that is refused, wherever it was to go."""
+        parser, is_old = self.parser, version == "1.0"
+        lives_on = parser.should_keep_alive() and not (
+            is_old or parser.should_upgrade() or self._is_closing
         )
-        exchange = Exchange(self, self.front, known, http10=version == "1.0", keep_alive=keep_alive)
-        exchange.expects_continue = (
-            version == "1.1" and known.get(EXPECT, b"").lower() == b"100-continue"
-        )
+        exchange = Exchange(self, self.front, self._known, http10=is_old, keep_alive=lives_on)
+        exchange.is_head = method == b"HEAD"
         if found is not None and flaw is None:
             exchange.enter(found, method, length)
         else:

@@ -70,6 +70,7 @@ class DataLink(FrameProtocol):
         super().__init__()
         self.replica = replica
         self.version = ""
+        self.phases: tuple[tuple[str, int], ...] = ()  # of the replica's start, from the snapshot
         self.gone = asyncio.Event()
         self.pending: dict[int, Call] = {}
         self.is_leaving = False

@@ -2,7 +2,8 @@
 
 A start that never became ready is a *failure*: it waits 1 s, 2 s, 4 s … 30 s, and after `FAILURES_MAX` in a row the
 version is failed until another one is deployed: the same code will not start the sixth time. The end of a replica that
-had been ready is a *crash*, which costs less: the first is followed at once, more make it wait, none makes it fail.
+had been ready is a *crash*, which costs less: the first two are followed at once, more make it wait, none makes it fail.
+Replicas that die at the same time are one crash.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from glowplug.clock import MINUTE, SECOND
 from glowplug_router.records import EndpointMemory, Replica
 
 FAILURES_MAX = 5
+CRASHES_FREE = 2  # an accident and its repetition; a third within a minute has a cause
 DELAY_NS = SECOND
 DELAY_MAX_NS = 30 * SECOND
 STABLE_NS = MINUTE  # ready for so long: earlier crashes are forgiven
@@ -24,7 +26,7 @@ def is_failed(memory: EndpointMemory) -> bool:
 
 def delay_ns(failures: int, crashes: int) -> int:
     """Return how long to wait before the next start."""
-    doublings = failures + crashes - 1 - (crashes > 0)
+    doublings = failures + max(0, crashes - CRASHES_FREE) - 1
     return min(DELAY_NS << min(doublings, 16), DELAY_MAX_NS) if doublings >= 0 else 0
 
 
@@ -40,7 +42,7 @@ def outcomes_noted(
     is_stable = any(r.state == "ready" and now_ns - r.since_ns >= STABLE_NS for r in replicas)
     crashed = sum(id in memory.seen_ready for id in fresh)
     failures = (0 if ready else memory.failures) + len(fresh) - crashed
-    crashes = (0 if is_stable else memory.crashes) + crashed
+    crashes = (0 if is_stable else memory.crashes) + min(crashed, 1)
     observed = {replica.id for replica in replicas}
     return replace(
         memory,

@@ -31,8 +31,11 @@ class AgentLink:
 
     async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
         _, lines = await self._channel.open("/-/logs", to_json(query))
-        async for piece in lines:
-            yield piece
+        try:
+            async for piece in lines:
+                yield piece
+        finally:
+            lines.close()  # who followed has gone: the agent need not go on
 
 
 class LocalProvider:

@@ -2,50 +2,55 @@
 
 import functools
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import click
 
-from glowplug.errors import CallError, GlowplugError, RemoteError
+from glowplug.errors import PROBLEMS, CallError, GlowplugError, InvalidRequestError, RemoteError
 
 P = ParamSpec("P")
 Decorated = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+COLUMNS_MAX = 120  # wider text is hard to read
 
 
 class Output:
-    """Where a verb's results go. `say` is for people and silent with --json; `result` is the one JSON document."""
+    """Where a verb's results go. `say` is for people and silent with --json; `result` is for programs alone."""
 
     def __init__(self, *, as_json: bool, muted: bool = False) -> None:
         self.as_json = as_json
-        self.live = not as_json and not muted and sys.stdout.isatty()
-        self._muted = muted
+        self.is_muted = muted
+        self.is_live = not as_json and not muted and sys.stderr.isatty()
 
     def say(self, text: str = "") -> None:
         """Print a line for people."""
-        if not self.as_json and not self._muted:
+        if not self.as_json and not self.is_muted:
             click.echo(text)
 
     def note(self, text: str) -> None:
         """Print progress for people on stderr, so that stdout stays clean."""
-        if not self.as_json:
+        if not self.as_json and not self.is_muted:
             click.echo(text, err=True)
 
     def result(self, value: Any) -> None:
         """Print the result for programs: one JSON document on one line."""
-        if self.as_json and not self._muted:
+        if self.as_json and not self.is_muted:
             click.echo(json.dumps(value, default=str, ensure_ascii=False))
 
     def event(self, value: Any) -> None:
-        """Print one event of a long-running verb for programs: one JSON line."""
+        """Print one event of a verb that goes on, for programs: one JSON line, at once."""
         self.result(value)
+        if self.as_json:
+            sys.stdout.flush()
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print aligned columns for people."""
+        """Print aligned columns for people; the last one is wrapped where the terminal ends."""
         cells = [[str(cell) for cell in row] for row in rows]
         widths = [max(len(row[at]) for row in [list(head), *cells]) for at in range(len(head))]
         self.say(click.style(_line(head, widths), dim=True))
@@ -54,7 +59,20 @@ class Output:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    *before, last = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    start = "".join(f"{cell}  " for cell in before)
+    return start + wrapped(last.rstrip(), len(start))
+
+
+def wrapped(text: str, indent: int) -> str:
+    """Return text broken at the terminal's edge, lines after the first indented so far."""
+    width = max(columns() - indent, 30)
+    return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False)) or text
+
+
+def columns() -> int:
+    """Return how wide the terminal is."""
+    return min(shutil.get_terminal_size().columns, COLUMNS_MAX)
 
 
 def verb(function: Callable[P, None]) -> Callable[..., None]:
@@ -67,7 +85,7 @@ def verb(function: Callable[P, None]) -> Callable[..., None]:
         try:
             function(out, *args, **kwargs)  # type: ignore[arg-type]  # click fills the rest
         except GlowplugError as error:
-            _fail(out, error)
+            fail(out, error)
         except KeyboardInterrupt:
             out.note("interrupted")
             sys.exit(EXIT_INTERRUPTED)
@@ -78,14 +96,15 @@ def verb(function: Callable[P, None]) -> Callable[..., None]:
     return run
 
 
-def _fail(out: Output, error: GlowplugError) -> None:
+def fail(out: Output, error: GlowplugError) -> None:
+    """Show an error and end."""
     out.result({"error": error_record(error)})
-    if not out.as_json:
-        click.secho(f"error: {error.message}", fg="red", err=True)
-        if isinstance(error, RemoteError) and error.remote_traceback:
-            click.echo(error.remote_traceback.rstrip(), err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+    head, _, rest = error.message.partition("\n")
+    out.note(click.style(f"error: {head}", fg="red") + (f"\n{rest.rstrip()}" if rest else ""))
+    if isinstance(error, RemoteError) and error.remote_traceback:
+        out.note(error.remote_traceback.rstrip())
+    for line in error.hint.splitlines():
+        out.note(f"  {line}".rstrip())
     sys.exit(EXIT_FAILED)
 
 
@@ -94,18 +113,27 @@ def error_record(error: GlowplugError) -> dict[str, Any]:
     record: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
     if isinstance(error, CallError):
         record |= {
-            "status": error.status,
             "executed": error.executed,
             "request_id": error.request_id,
             "retryable": error.retryable,
         }
+        if error.code in PROBLEMS:  # not of a router that never answered
+            record["status"] = error.status
+    if isinstance(error, InvalidRequestError) and error.errors:
+        record["errors"] = list(error.errors)
+    if isinstance(error, RemoteError):
+        record |= {"type": error.type_name, "traceback": error.remote_traceback}
     return record
 
 
 def ago(wall_ns: int, now_wall_ns: int) -> str:
     """Return "3 m ago"."""
-    seconds = max(0, (now_wall_ns - wall_ns) // 1_000_000_000)
+    return f"{lasted(max(0, (now_wall_ns - wall_ns) // 1_000_000_000))} ago"
+
+
+def lasted(seconds: int) -> str:
+    """Return "3 m"."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -6,6 +6,7 @@ All of it runs on the event loop; user code runs on the compute threads, or on t
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from glowplug.worker.events import (
 )
 from glowplug.worker.failures import said
 from glowplug.worker.lifecycle import due_ns, first_state, step
+from glowplug.worker.offline import offline
 from glowplug.worker.process import surroundings, write_record
 from glowplug.worker.program import Program, SwappedModules
 from glowplug.worker.server import Server
@@ -192,10 +194,10 @@ class Rank:
             self.happen(done)
 
     async def _import(self) -> None:
-        self._endpoint = await self._compute.prepare(lambda: programs.find(self.launch.spec))
+        self._endpoint = await self._on_thread(lambda: programs.find(self.launch.spec))
 
     async def _load(self) -> None:
-        made = await self._compute.prepare(
+        made = await self._on_thread(
             lambda: programs.prepare(self.launch.spec, self._endpoint)
         )
         self._program = made
@@ -206,7 +208,12 @@ class Rank:
         if "warm" in self._program.hooks:
             await self._hook("warm")
         else:
-            await programs.warm(self._program, self._compute.prepare)
+            with self._offline():
+                left_out = await programs.warm(self._program, self._on_thread)
+            if left_out:
+                self.server.log.write(
+                    "lifecycle", f"{left_out} examples call other endpoints: left to the deploy"
+                )
 
     async def _check(self) -> None:
         assert self._program is not None
@@ -224,8 +231,21 @@ class Rank:
         if method is None:
             return None
         if program.is_async_hook(kind):
-            return await method()
-        return await self._compute.prepare(method)
+            with self._offline():
+                return await method()
+        return await self._on_thread(method)
+
+    def _offline(self) -> AbstractContextManager[None]:
+        return offline(self.launch.spec, self.launch.version)
+
+    async def _on_thread(self, work: Callable[[], Any]) -> Any:
+        """Run code of the start, or of the end, on a compute thread."""
+
+        def run() -> Any:
+            with self._offline():
+                return work()
+
+        return await self._compute.prepare(run)
 
     def _context(self) -> Context:
         launch = self.launch

@@ -91,9 +91,12 @@ def test_a_home_has_one_router(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with only_one(home):
         UpFile(home).write(Up(supervisor=myself(), url="http://127.0.0.1:1", started_wall_ns=1))
-        with pytest.raises(
-            ConfigError, match=rf"already runs .*pid {os.getpid()}\) at http://127.0.0.1:1"
-        ) as refused, only_one(home):
+        with (
+            pytest.raises(
+                ConfigError, match=rf"already runs .*pid {os.getpid()}\) at http://127.0.0.1:1"
+            ) as refused,
+            only_one(home),
+        ):
             pass
 
     assert "glowplug down" in refused.value.hint

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.lowlevel import checkpoint
+
 from control_records import bundle, digest_of, spec
 from glowplug.artifact import Bundle
 from glowplug.clock import ManualClock
@@ -74,12 +75,16 @@ class Node:
 
 def ready(want: Want) -> Residency:
     address = f"unix:/run/{want.replica}"
-    return Residency(replica=want.replica, version=want.version, state="ready", pid=7, permits=1, address=address)
+    return Residency(
+        replica=want.replica, version=want.version, state="ready", pid=7, permits=1, address=address
+    )
 
 
 def failing(want: Want) -> Residency:
     text = "Traceback (most recent call last):\nValueError: nope"
-    return Residency(replica=want.replica, version=want.version, state="failed", code="start_failed", detail=text)
+    return Residency(
+        replica=want.replica, version=want.version, state="failed", code="start_failed", detail=text
+    )
 
 
 def slow(want: Want) -> Residency:
@@ -136,7 +141,9 @@ class Stage:
     def table(self) -> Snapshot:
         return self.gateways.snapshots[-1]
 
-    async def deploy(self, *codes: tuple[str, str], policy: Policy | None = None, dev: bool = False) -> Deployment:
+    async def deploy(
+        self, *codes: tuple[str, str], policy: Policy | None = None, dev: bool = False
+    ) -> Deployment:
         return await self.deployer.deploy(wanted(*codes, policy=policy, dev=dev), self.steps.append)
 
     async def until(self, claim: Callable[[], bool]) -> None:
@@ -157,7 +164,11 @@ async def stage(
     store: MemoryStore | None = None, nodes: Nodes | None = None, clock: ManualClock | None = None
 ) -> AsyncIterator[Stage]:
     """Start a controller; leaving the block is its sudden end."""
-    store, nodes, clock = store or MemoryStore(), nodes or Nodes(Node()), clock or ManualClock(1_000_000_000)
+    store, nodes, clock = (
+        store or MemoryStore(),
+        nodes or Nodes(Node()),
+        clock or ManualClock(1_000_000_000),
+    )
     world = await load_world(store)
     gateways = Published(world)
     controller = Controller(world, store, nodes, gateways, clock, plan)
@@ -167,9 +178,14 @@ async def stage(
         tasks.cancel_scope.cancel()
 
 
-def wanted(*codes: tuple[str, str], policy: Policy | None = None, dev: bool = False, load_key: str = "") -> Wanted:
+def wanted(
+    *codes: tuple[str, str], policy: Policy | None = None, dev: bool = False, load_key: str = ""
+) -> Wanted:
     """Return a checked release: (endpoint, its code) pairs."""
-    drafts = tuple(draft(spec(endpoint, load_key=load_key or "k"), bundle(code), code) for endpoint, code in codes)
+    drafts = tuple(
+        draft(spec(endpoint, load_key=load_key or "k"), bundle(code), code)
+        for endpoint, code in codes
+    )
     policies = tuple((endpoint, policy or Policy()) for endpoint, _ in codes)
     return Wanted(app="hello", drafts=drafts, policies=policies, dev=dev)
 

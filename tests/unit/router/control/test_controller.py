@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+
 from control_records import POLICY
 from glowplug.clock import SECOND
 from glowplug.errors import CallError, StoreError
@@ -19,7 +20,9 @@ KEY = "hello/greet@1"
 
 def asks(it: Stage, arrivals: int, queued: int = 0, completed: int = 0, number: int = 1) -> None:
     now_ns = it.clock.now_ns()
-    demand = Demand(key=KEY, arrivals=arrivals, completed=completed, queued=queued, last_arrival_ns=now_ns)
+    demand = Demand(
+        key=KEY, arrivals=arrivals, completed=completed, queued=queued, last_arrival_ns=now_ns
+    )
     it.world.demand.take(DemandReport(gateway="g", number=number, demands=(demand,)))
     it.world.changed.fire()
 
@@ -85,7 +88,12 @@ async def test_a_controller_without_nodes_waits_and_plans_nothing_until_one_repo
         async with stage(it.store, nodes, it.clock) as again:
             nodes.nodes.append(it.node)
             again.world.changed.fire()
-            await again.until(lambda: bool(again.gateways.snapshots) and bool(again.table.endpoints[0].versions[0].replicas))
+            await again.until(
+                lambda: (
+                    bool(again.gateways.snapshots)
+                    and bool(again.table.endpoints[0].versions[0].replicas)
+                )
+            )
             return again
 
     async with anyio.create_task_group() as tasks:
@@ -174,13 +182,17 @@ async def test_while_the_store_fails_nothing_is_started_or_ended_and_then_it_goe
 
 async def test_a_controller_that_was_replaced_ends() -> None:
     store = MemoryStore()
-    with pytest.raises(ExceptionGroup) as ended:
+
+    async def be_replaced() -> None:
         async with stage(store) as it:
             await it.deploy(GREET)
             await store.take_epoch("another")
             it.node.residencies.clear()
             asks(it, arrivals=5, queued=5)
             await it.until(lambda: False)
+
+    with pytest.raises(ExceptionGroup) as ended:
+        await be_replaced()
 
     assert ended.group_contains(CallError, match="has replaced this one")
 

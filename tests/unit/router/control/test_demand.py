@@ -6,8 +6,16 @@ from glowplug_router.records import Demand, DemandReport
 KEY = "hello/greet@1"
 
 
-def report(gateway: str, number: int, arrivals: int, queued: int = 0, key: str = KEY) -> DemandReport:
-    demand = Demand(key=key, arrivals=arrivals, completed=arrivals - queued, queued=queued, last_arrival_ns=arrivals)
+def report(
+    gateway: str, number: int, arrivals: int, queued: int = 0, key: str = KEY
+) -> DemandReport:
+    demand = Demand(
+        key=key,
+        arrivals=arrivals,
+        completed=arrivals - queued,
+        queued=queued,
+        last_arrival_ns=arrivals,
+    )
     return DemandReport(gateway=gateway, number=number, demands=(demand,))
 
 

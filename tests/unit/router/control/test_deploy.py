@@ -1,11 +1,14 @@
 """Does an app get from one generation to the next whole, or not at all?"""
 
+from dataclasses import replace
 
 import anyio
 import pytest
+
 from glowplug.errors import CallError
 from glowplug.spec import Policy
 from glowplug_router.control.steps import Step
+from glowplug_router.control.trials import Tell
 from unit.router.control.stage import Stage, failing, slow, stage, wanted
 
 GREET = ("greet", "one")
@@ -56,6 +59,47 @@ async def test_another_policy_makes_a_generation_and_restarts_nothing() -> None:
         assert it.table.endpoints[0].versions[0].hold == 7
 
 
+async def test_a_policy_set_by_hand_holds_until_the_code_says_something_else() -> None:
+    async with stage() as it:
+        await it.deploy(GREET, policy=Policy(max=2))
+        await it.world.catalog.set_policy("hello", "greet", Policy(max=7))
+
+        again = await it.deploy(GREET, policy=Policy(max=2))
+        assert again.generation == 1
+        await it.deploy(("greet", "two"), policy=Policy(max=2))
+        assert it.world.catalog.policies["hello", "greet"] == Policy(max=7)
+        await it.deployer.rollback("hello", 0, it.steps.append)
+        assert it.world.catalog.policies["hello", "greet"] == Policy(max=7)
+
+        await it.deploy(("greet", "two"), policy=Policy(max=3))
+        assert it.world.catalog.policies["hello", "greet"] == Policy(max=3)
+
+
+async def test_a_replica_for_which_no_node_has_room_fails_the_deploy_with_the_reason() -> None:
+    async with stage() as it:
+        failures: list[CallError] = []
+
+        async def deploy() -> None:
+            asked = wanted(GREET)
+            ((draft, parts),) = asked.drafts
+            needs = replace(draft.spec.needs, memory_bytes=1 << 60)
+            greedy = replace(draft, spec=replace(draft.spec, needs=needs))
+            try:
+                await it.deployer.deploy(replace(asked, drafts=((greedy, parts),)), it.steps.append)
+            except CallError as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deploy)
+            for _ in range(14):
+                it.clock.advance(5_000_000_000)
+                await it.settled()
+
+        assert failures[0].code == "start_timeout"
+        assert "1 more wanted" in failures[0].message
+        assert any("1 more wanted" in step.detail for step in it.steps)
+
+
 async def test_new_code_replaces_the_old_after_it_is_ready() -> None:
     async with stage() as it:
         await it.deploy(GREET)
@@ -78,7 +122,12 @@ async def test_a_version_that_does_not_start_never_gets_traffic_and_is_removed()
         assert refused.value.code == "start_failed"
         await it.until(lambda: name(it) == ["hello/greet@1"])
         assert it.world.trials == {}
-        assert all(version.number == 1 for table in it.gateways.snapshots for e in table.endpoints for version in e.versions)
+        assert all(
+            version.number == 1
+            for table in it.gateways.snapshots
+            for e in table.endpoints
+            for version in e.versions
+        )
         assert [one.generation for one in await it.store.deployments()] == [1]
 
 
@@ -120,7 +169,9 @@ async def test_a_second_deploy_of_the_same_app_is_told_to_wait() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(it.deploy, GREET)
             await it.until(lambda: bool(it.node.started))
-            with pytest.raises(CallError, match="another deployment of hello is under way") as refused:
+            with pytest.raises(
+                CallError, match="another deployment of hello is under way"
+            ) as refused:
                 await it.deploy(("greet", "two"))
             tasks.cancel_scope.cancel()
 
@@ -182,7 +233,9 @@ async def test_dev_turns_the_running_replica_into_the_new_version() -> None:
 async def test_dev_starts_a_replica_when_what_is_loaded_has_changed() -> None:
     async with stage() as it:
         await it.deploy(GREET)
-        await it.deployer.deploy(wanted(("greet", "two"), dev=True, load_key="other"), it.steps.append)
+        await it.deployer.deploy(
+            wanted(("greet", "two"), dev=True, load_key="other"), it.steps.append
+        )
         await it.until(lambda: name(it) == ["hello/greet@2"])
 
         assert it.node.swapped == []
@@ -199,7 +252,9 @@ async def test_a_deploy_that_is_cut_off_anywhere_leaves_old_or_new(after: int) -
 
         live = it.world.catalog.live["hello"]
         number = live.generation
-        await it.until(lambda: sorted(name(it)) == [f"hello/count@{number}", f"hello/greet@{number}"])
+        await it.until(
+            lambda: sorted(name(it)) == [f"hello/count@{number}", f"hello/greet@{number}"]
+        )
         assert (await it.store.live())[0] == live
 
 
@@ -217,7 +272,7 @@ async def test_a_controller_that_dies_in_a_deploy_leaves_old_or_new_to_the_next(
         assert await again.store.open_intents() == () or again.world.epoch == 2
 
 
-def cut(scope: anyio.CancelScope, after: int):  # type: ignore[no-untyped-def]  # a Tell
+def cut(scope: anyio.CancelScope, after: int) -> Tell:
     left = after
 
     def tell(step: Step) -> None:

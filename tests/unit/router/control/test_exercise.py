@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from control_records import spec
 from glowplug.errors import CallError
 from glowplug.spec import EndpointSpec, Schema
@@ -21,7 +22,9 @@ GREET = spec(examples=({"name": "Ada"}, {"name": "Bob"}))
 @asynccontextmanager
 async def rank(path: Path, handler: Handler) -> AsyncIterator[str]:
     async with anyio.create_task_group() as tasks:
-        server = await listen(path, lambda: Channel(Hello("replica"), handler, tasks.start_soon, dialling=False))
+        server = await listen(
+            path, lambda: Channel(Hello("replica"), handler, tasks.start_soon, dialling=False)
+        )
         yield f"unix:{path}"
         server.close()
         tasks.cancel_scope.cancel()
@@ -41,7 +44,7 @@ async def test_the_first_example_is_sent_as_a_caller_would(tmp_path: Path) -> No
     async with rank(tmp_path / "s", answer) as address:
         assert await exercise(GREET, "hello/greet@1", address, nowhere) == 200
 
-    (infer, body), = seen
+    ((infer, body),) = seen
     assert body == b'{"name": "Ada"}'
     assert (infer.endpoint, infer.version) == ("hello/greet", "hello/greet@1")
     assert ("content-type", "application/json") in infer.headers
@@ -58,7 +61,9 @@ async def test_an_endpoint_that_raises_fails_with_its_own_words(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("streamed", [b"event: output\ndata: 1\n\nevent: error\ndata: {}\n\n", b""])
-async def test_a_stream_is_read_to_its_end_and_may_break_on_the_way(tmp_path: Path, streamed: bytes) -> None:
+async def test_a_stream_is_read_to_its_end_and_may_break_on_the_way(
+    tmp_path: Path, streamed: bytes
+) -> None:
     async def answer(exchange: Exchange) -> None:
         out = exchange.begin()
         await out.write(streamed or b"event: output\ndata: 1\n\nevent: done\ndata: {}\n\n")
@@ -83,14 +88,18 @@ async def test_an_answer_that_never_comes_ends_with_the_run_timeout(tmp_path: Pa
     assert failed.value.code == "run_timeout"
 
 
-async def test_a_call_made_inside_is_carried_to_the_replica_that_would_take_it(tmp_path: Path) -> None:
+async def test_a_call_made_inside_is_carried_to_the_replica_that_would_take_it(
+    tmp_path: Path,
+) -> None:
     asked: list[str] = []
 
     async def inner(exchange: Exchange) -> None:
         exchange.respond(b"inner got " + await exchange.body.read())
 
     async def outer(exchange: Exchange) -> None:
-        _, answer = await exchange._channel.request("/other", b"x", infer=Infer("/other", endpoint="hello/other"))
+        _, answer = await exchange._channel.request(
+            "/other", b"x", infer=Infer("/other", endpoint="hello/other")
+        )
         exchange.respond(answer)
         asked.append(answer.decode())
 

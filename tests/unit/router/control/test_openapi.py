@@ -18,16 +18,31 @@ def told(*schemas: Schema, policy: Policy | None = None, **changes: object) -> J
     catalog = Catalog(MemoryStore(), 1)
     for at, schema in enumerate(schemas):
         one = replace(spec(f"e{at}", examples=({"p": {"x": 1}},)), schema=schema, **changes)  # type: ignore[arg-type]  # of the test
-        made = Version(app="hello", endpoint=f"e{at}", number=1, digest="d", spec=one, bundle_digest="b", created_wall_ns=1)
+        made = Version(
+            app="hello",
+            endpoint=f"e{at}",
+            number=1,
+            digest="d",
+            spec=one,
+            bundle_digest="b",
+            created_wall_ns=1,
+        )
         catalog.versions[made.key] = made
         catalog.policies["hello", f"e{at}"] = policy or Policy()
-    routes = tuple(Route(endpoint=f"e{at}", shares=(Share(version=1, permille=1000),)) for at in range(len(schemas)))
+    routes = tuple(
+        Route(endpoint=f"e{at}", shares=(Share(version=1, permille=1000),))
+        for at in range(len(schemas))
+    )
     document.__globals__["_document"].cache_clear()
     return json.loads(document(catalog, Deployment(app="hello", generation=3, routes=routes)))
 
 
 def takes(definition: Json) -> Schema:
-    request = {"type": "object", "properties": {"p": {"$ref": "#/$defs/Point"}}, "$defs": {"Point": definition}}
+    request = {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/$defs/Point"}},
+        "$defs": {"Point": definition},
+    }
     return Schema(request=request, response={"type": "string"})
 
 
@@ -52,28 +67,42 @@ def test_models_of_the_same_name_are_told_apart_only_where_they_differ() -> None
     schemas = read["components"]["schemas"]
     assert schemas["Point"] == POINT
     assert schemas["E2RequestPoint"] == OTHER_POINT
-    assert schemas["E2Request"]["properties"]["p"] == {"$ref": "#/components/schemas/E2RequestPoint"}
+    assert schemas["E2Request"]["properties"]["p"] == {
+        "$ref": "#/components/schemas/E2RequestPoint"
+    }
 
 
 def test_every_reference_leads_somewhere() -> None:
-    text = json.dumps(told(takes(POINT), takes(OTHER_POINT), Schema(streams=True, item=POINT, request={})))
+    text = json.dumps(
+        told(takes(POINT), takes(OTHER_POINT), Schema(streams=True, item=POINT, request={}))
+    )
 
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in json.loads(text)["components"]["schemas"]
 
 
 def test_a_public_endpoint_needs_no_key() -> None:
-    assert told(takes(POINT), policy=Policy(auth="public"))["paths"]["/hello/e0"]["post"]["security"] == []
+    assert (
+        told(takes(POINT), policy=Policy(auth="public"))["paths"]["/hello/e0"]["post"]["security"]
+        == []
+    )
 
 
 def test_raw_bytes_files_and_streams_have_their_media_types() -> None:
     raw = Schema(raw_body="data", request={}, media_type="application/octet-stream")
-    files = Schema(files=("img",), request={"type": "object", "properties": {"img": {"type": "string"}}})
+    files = Schema(
+        files=("img",), request={"type": "object", "properties": {"img": {"type": "string"}}}
+    )
     stream = Schema(streams=True, item={"type": "integer"}, request={})
     read = told(raw, files, stream)["paths"]
 
     assert list(read["/hello/e0"]["post"]["requestBody"]["content"]) == ["application/octet-stream"]
-    assert list(read["/hello/e0"]["post"]["responses"]["200"]["content"]) == ["application/octet-stream"]
+    assert list(read["/hello/e0"]["post"]["responses"]["200"]["content"]) == [
+        "application/octet-stream"
+    ]
     form = read["/hello/e1"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["img"] == {"type": "string", "format": "binary"}
-    assert set(read["/hello/e2"]["post"]["responses"]["200"]["content"]) == {"text/event-stream", "application/x-ndjson"}
+    assert set(read["/hello/e2"]["post"]["responses"]["200"]["content"]) == {
+        "text/event-stream",
+        "application/x-ndjson",
+    }

@@ -1,10 +1,12 @@
 """Is a release checked before anything is done with it?"""
 
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import msgspec
 import pytest
+
 from control_records import bundle, spec
 from glowplug.artifact import Bundle, Release
 from glowplug.errors import CallError
@@ -18,14 +20,18 @@ from glowplug_router.objects.memory import MemoryObjects
 def release(**changes: object) -> Release:
     parts = bundle()
     decl = EndpointDecl(spec=spec(), policy=Policy())
-    made = Release(app="hello", bundles=((bundle_digest(parts), parts),), endpoints=((decl, bundle_digest(parts)),))
+    made = Release(
+        app="hello",
+        bundles=((bundle_digest(parts), parts),),
+        endpoints=((decl, bundle_digest(parts)),),
+    )
     return replace(made, **changes)  # type: ignore[arg-type]  # whatever the test breaks
 
 
 async def objects() -> MemoryObjects:
     kept = MemoryObjects()
 
-    async def code():  # type: ignore[no-untyped-def]  # an async generator of bytes
+    async def code() -> AsyncIterator[bytes]:
         yield b"code"
 
     await kept.put(f"sha256:{hashlib.sha256(b'code').hexdigest()}", code(), 100)
@@ -56,7 +62,10 @@ async def test_layers_that_were_not_uploaded_are_named() -> None:
 async def test_what_runs_from_its_folder_needs_no_upload() -> None:
     parts = replace(bundle(), source_path="/home/me/app")
     digest = bundle_digest(parts)
-    made = release(bundles=((digest, parts),), endpoints=((EndpointDecl(spec=spec(), policy=Policy()), digest),))
+    made = release(
+        bundles=((digest, parts),),
+        endpoints=((EndpointDecl(spec=spec(), policy=Policy()), digest),),
+    )
 
     assert (await wanted(msgspec.json.encode(made), MemoryObjects(), 1)).drafts
 
@@ -100,7 +109,13 @@ def test_a_version_is_its_code_contract_and_environment() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [Policy(min=-1), Policy(max=0), Policy(min=5, max=4), Policy(max=1_000_000), Policy(zero_after_ns=-1)],
+    [
+        Policy(min=-1),
+        Policy(max=0),
+        Policy(min=5, max=4),
+        Policy(max=1_000_000),
+        Policy(zero_after_ns=-1),
+    ],
 )
 def test_a_policy_that_cannot_be_kept_is_refused(broken: Policy) -> None:
     with pytest.raises(CallError):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+
 from glowplug.errors import CallError, ConfigError
 from glowplug_router.control.secrets import VALUE_MAX_BYTES, FileSecrets
 
@@ -16,7 +17,10 @@ async def test_a_secret_is_kept_in_a_file_that_only_its_owner_can_read(tmp_path:
     await secrets.set("OTHER", "ünïcode\n")
 
     assert path.stat().st_mode & 0o777 == 0o600
-    assert await FileSecrets(path).values(["TOKEN", "OTHER", "ABSENT"]) == {"TOKEN": "s3cret", "OTHER": "ünïcode\n"}
+    assert await FileSecrets(path).values(["TOKEN", "OTHER", "ABSENT"]) == {
+        "TOKEN": "s3cret",
+        "OTHER": "ünïcode\n",
+    }
     assert await secrets.names() == ("OTHER", "TOKEN")
     assert [one.name for one in path.parent.iterdir()] == ["secrets.json"]
 

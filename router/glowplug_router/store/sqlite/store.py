@@ -1,6 +1,6 @@
 """Where does the router keep what must survive, on one machine? In one SQLite file.
 
-Writes go through one thread with group commit (sqlite_writer.py); reads are small and run at once on a second
+Writes go through one thread with group commit (writer.py); reads are small and run at once on a second
 connection.
 """
 
@@ -17,14 +17,14 @@ from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
 from glowplug_router.ports import EXPLAIN_KEEP, INTENTS_KEEP
 from glowplug_router.records import Deployment, Explain, Intent, Key, Version
-from glowplug_router.store import sqlite_rows as rows
-from glowplug_router.store.sqlite_connection import (
+from glowplug_router.store.sqlite import rows
+from glowplug_router.store.sqlite.connection import (
     connect,
     connect_for_reading,
     migrate,
     store_errors,
 )
-from glowplug_router.store.sqlite_writer import Writer
+from glowplug_router.store.sqlite.writer import Writer
 
 
 class SqliteStore:
@@ -122,7 +122,7 @@ class SqliteStore:
             if deployment.generation != live + 1:
                 raise generation_conflict(deployment, live)
             row = rows.of_deployment(deployment)
-            db.execute("INSERT INTO deployment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("INSERT INTO deployment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             for endpoint, policy in policies:
                 _set_policy(db, deployment.app, endpoint, policy)
             return deployment
@@ -176,9 +176,7 @@ class SqliteStore:
     async def write_intents(self, intents: Sequence[Intent], epoch: int) -> None:
         def work(db: apsw.Connection) -> None:
             _fence(db, epoch)
-            columns = "(id, kind, subject, epoch, deadline_wall_ns, created_wall_ns, state, detail)"
-            sql = f"INSERT INTO intent {columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            db.executemany(sql, [rows.of_intent(intent) for intent in intents])
+            db.executemany(rows.ADD_INTENT, [rows.of_intent(intent) for intent in intents])
 
         await self._writer.write(work)
 
@@ -206,16 +204,9 @@ class SqliteStore:
     async def explain(self, decisions: Sequence[Explain], wall_ns: int, epoch: int) -> None:
         def work(db: apsw.Connection) -> None:
             _fence(db, epoch)
-            columns = "(wall_ns, subject, rule, text, replicas_ready, replicas_wanted)"
-            sql = f"INSERT INTO explain {columns} VALUES (?, ?, ?, ?, ?, ?)"
-            db.executemany(sql, [rows.of_explain(row, wall_ns) for row in decisions])
-            oldest = (
-                "(SELECT row FROM explain WHERE subject = ?1 ORDER BY row DESC LIMIT 1 OFFSET ?2)"
-            )
-            bound = f"DELETE FROM explain WHERE subject = ?1 AND row <= {oldest}"
-            db.executemany(
-                bound, [(subject, EXPLAIN_KEEP) for subject in {row.subject for row in decisions}]
-            )
+            db.executemany(rows.ADD_EXPLAIN, [rows.of_explain(row, wall_ns) for row in decisions])
+            subjects = {row.subject for row in decisions}
+            db.executemany(rows.BOUND_EXPLAIN, [(subject, EXPLAIN_KEEP) for subject in subjects])
 
         await self._writer.write(work)
 

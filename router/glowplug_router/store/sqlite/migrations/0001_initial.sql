@@ -40,6 +40,7 @@ CREATE TABLE deployment (
     git_sha         TEXT    NOT NULL,
     created_wall_ns INTEGER NOT NULL,
     rollback_of     INTEGER NOT NULL,
+    policies        TEXT    NOT NULL,
     PRIMARY KEY (app, generation)
 ) WITHOUT ROWID;
 

@@ -13,7 +13,7 @@ Row: TypeAlias = "tuple[Value, ...]"
 
 VERSION = "SELECT app, endpoint, number, digest, spec, bundle_digest, created_wall_ns FROM version"
 DEPLOYMENT = (
-    "SELECT app, generation, routes, stopped, message, git_sha, created_wall_ns, rollback_of"
+    "SELECT app, generation, routes, stopped, message, git_sha, created_wall_ns, rollback_of, policies"
     " FROM deployment AS d"
 )
 KEY = "SELECT id, mac, tenant, scopes, created_wall_ns, name, expires_wall_ns, revoked FROM key"
@@ -21,6 +21,19 @@ INTENT = (
     "SELECT id, kind, subject, epoch, deadline_wall_ns, created_wall_ns, state, detail FROM intent"
 )
 EXPLAIN = "SELECT wall_ns, subject, rule, text, replicas_ready, replicas_wanted FROM explain"
+
+ADD_INTENT = (
+    "INSERT INTO intent (id, kind, subject, epoch, deadline_wall_ns, created_wall_ns, state, detail)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+ADD_EXPLAIN = (
+    "INSERT INTO explain (wall_ns, subject, rule, text, replicas_ready, replicas_wanted)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+BOUND_EXPLAIN = (
+    "DELETE FROM explain WHERE subject = ?1 AND row <="
+    " (SELECT row FROM explain WHERE subject = ?1 ORDER BY row DESC LIMIT 1 OFFSET ?2)"
+)
 
 
 def to_json(record: object) -> str:
@@ -51,24 +64,18 @@ def bundle_of(row: Row) -> Bundle:
 def of_deployment(one: Deployment) -> Row:
     """Return the row of a deployment."""
     head = (one.app, one.generation, to_json(one.routes), int(one.stopped))
-    return (*head, one.message, one.git_sha, one.created_wall_ns, one.rollback_of)
+    said = (one.message, one.git_sha, one.created_wall_ns)
+    return (*head, *said, one.rollback_of, to_json(one.policies))
 
 
 def deployment_of(row: Row) -> Deployment:
     """Return the deployment of a row of DEPLOYMENT."""
-    names = (
-        "app",
-        "generation",
-        "routes",
-        "stopped",
-        "message",
-        "git_sha",
-        "created_wall_ns",
-        "rollback_of",
-    )
-    fields = dict(zip(names, row, strict=True))
+    names = ("app", "generation", "routes", "stopped", "message", "git_sha", "created_wall_ns")
+    fields = dict(zip((*names, "rollback_of", "policies"), row, strict=True))
     routes = msgspec.json.decode(_text(row[2]), type=tuple[Route, ...])
-    return msgspec.convert({**fields, "routes": routes, "stopped": bool(row[3])}, Deployment)
+    policies = msgspec.json.decode(_text(row[8]), type=tuple[tuple[str, Policy], ...])
+    whole = {**fields, "routes": routes, "stopped": bool(row[3]), "policies": policies}
+    return msgspec.convert(whole, Deployment)
 
 
 def policy_of(row: Row) -> tuple[str, str, Policy]:

@@ -18,7 +18,7 @@ from anyio import from_thread, to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from glowplug.errors import GlowplugError, StoreError
-from glowplug_router.store.sqlite_connection import translated
+from glowplug_router.store.sqlite.connection import translated
 
 BATCH_MAX = 256  # writes in one transaction
 WAITING_MAX = 4096  # writes that may wait for the thread; more means the disk has stopped
