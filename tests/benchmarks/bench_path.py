@@ -176,6 +176,7 @@ def echo_ratio(here: Place) -> None:
         time.sleep(1.0)
         targets = {
             "glowplug": (f"{here.url}/bench/echo", body | {"BENCH_KEY": here.key}, here.pid),
+            "glowplug async def": (f"{here.url}/bench/echo-async", body | {"BENCH_KEY": here.key}, here.pid),
             "mosec": (f"http://127.0.0.1:{MOSEC_PORT}/inference", body, mosec.pid),
         }
         costs: dict[str, list[float]] = {name: [] for name in targets}
@@ -188,7 +189,7 @@ def echo_ratio(here: Place) -> None:
         os.killpg(mosec.pid, signal.SIGKILL)
         mosec.wait()
     ours, theirs = median(costs["glowplug"]), median(costs["mosec"])
-    peers = {"mosec": round(theirs, 1), "glowplug": round(ours, 1)}
+    peers = {name: round(median(values), 1) for name, values in costs.items()}
     figure("path", "echo_cpu_ratio_mosec", ours / theirs, unit="ratio", n=ROUNDS, peers=peers)
 
 

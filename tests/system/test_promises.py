@@ -21,7 +21,8 @@ import os, time
 from collections.abc import AsyncIterator
 from pathlib import Path
 import anyio
-from glowplug import Endpoint, Scale, Timeouts, endpoint
+from glowplug import Scale, endpoint
+from glowplug.errors import CallError
 
 one = Scale(max=1)
 NOTES = Path(os.environ["GLOWPLUG_HOME"]) / "notes"
@@ -53,21 +54,32 @@ async def counts(mark: str, to: int, pause_s: float) -> AsyncIterator[dict[str, 
     finally:
         note(f"{mark} stopped")
 
-@endpoint(scale=one, concurrency=1)
-def calls_itself(deep: int) -> int:
-    return deep and calls_itself.remote(deep - 1)
+def heard(call, deep):
+    """Return what a nested call was answered, or told."""
+    try:
+        return call.remote(deep - 1) if deep else []
+    except CallError as error:
+        return [error.code, error.executed, error.hint]
 
 @endpoint(scale=one, concurrency=1)
-def to_there(deep: int) -> int:
-    return deep and and_back.remote(deep - 1)
+def calls_itself(deep: int) -> list[str]:
+    return heard(calls_itself, deep)
 
 @endpoint(scale=one, concurrency=1)
-def and_back(deep: int) -> int:
-    return deep and to_there.remote(deep - 1)
+def to_there(deep: int) -> list[str]:
+    return heard(and_back, deep)
 
-@endpoint(concurrency=20)
-async def deeper(levels: int) -> int:
-    return await deeper.aremote(levels - 1) if levels else 0
+@endpoint(scale=one, concurrency=1)
+def and_back(deep: int) -> list[str]:
+    return heard(to_there, deep)
+
+@endpoint(scale=one, concurrency=20)
+def deeper(deep: int) -> list[str]:
+    return heard(deeper, deep)
+
+@endpoint(scale=one, concurrency=1)
+def lets_through(deep: int) -> int:
+    return lets_through.remote(deep - 1) if deep else 0
 
 @endpoint
 async def hurries(mark: str) -> str:
@@ -171,18 +183,32 @@ def test_as_many_calls_as_hold_says_wait_for_the_first_replica_and_the_rest_are_
 def test_a_call_that_could_only_wait_for_itself_is_refused(
     router: Place, endpoint: str, deep: int
 ) -> None:
-    assert router.answers(f"/kept/{endpoint}", {"deep": deep - 1}) == 0
+    assert router.answers(f"/kept/{endpoint}", {"deep": deep - 1}) == []
 
     begun = time.monotonic()
-    refused(router.send(f"/kept/{endpoint}", {"deep": deep}), 508, "deadlock", "yes")
+    code, executed, hint = router.answers(f"/kept/{endpoint}", {"deep": deep})
 
+    assert (code, executed) == ("deadlock", "no")
+    assert "scale.max" in hint
     assert time.monotonic() - begun < 2
-    assert router.answers(f"/kept/{endpoint}", {"deep": 0}) == 0  # its permit is free again
+    assert router.answers(f"/kept/{endpoint}", {"deep": 0}) == []  # its permit is free again
 
 
 def test_a_chain_is_eight_endpoints_deep_at_most(router: Place) -> None:
-    assert router.answers("/kept/deeper", {"levels": 7}) == 0
-    refused(router.send("/kept/deeper", {"levels": 8}), 508, "too_deep", "yes")
+    assert router.answers("/kept/deeper", {"deep": 7}) == []
+    code, executed, hint = router.answers("/kept/deeper", {"deep": 8})
+
+    assert (code, executed) == ("too_deep", "no")
+    assert "8" in hint
+
+
+def test_an_error_of_a_nested_call_that_nobody_catches_is_the_endpoints_own(router: Place) -> None:
+    answer = router.send("/kept/lets-through", {"deep": 1})
+    problem = refused(answer, 500, "endpoint_error", "yes")
+
+    assert problem["exception"]["qualname"] == "DeadlockError"
+    assert "only calls that wait for this one" in problem["detail"]
+    assert "\n" not in problem["detail"]
 
 
 # -- streams ---------------------------------------------------------------------------------------------
@@ -197,14 +223,17 @@ def stream(sock: socket.socket) -> HTTPResponse:
 def test_a_generator_streams_lines_or_events_as_they_come(router: Place) -> None:
     body = {"mark": "streamed", "to": 3, "pause_s": 0.3}
     begun = time.monotonic()
-    with router.open_call("/kept/counts", body) as sock, stream(sock) as lines:
+    accept = {"accept": "application/x-ndjson"}
+    with router.open_call("/kept/counts", body, accept) as sock, stream(sock) as lines:
         first = lines.readline()
         first_s = time.monotonic() - begun
         rest = lines.read().splitlines()
     events = router.send("/kept/counts", body, {"accept": "text/event-stream"})
 
     assert first_s < 0.5
-    assert [json.loads(line) for line in (first, *rest)] == [{"n": n} for n in range(3)]
+    told = [json.loads(line) for line in (first, *rest)]
+    assert [one["data"] for one in told if one["event"] == "output"] == [{"n": n} for n in range(3)]
+    assert told[-1]["event"] == "done"
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert lines.headers["glowplug-executed"] == "yes"
     assert events.headers["content-type"].startswith("text/event-stream")

@@ -68,6 +68,6 @@ def _raw(out: Output, body: bytes, content_type: str) -> None:
 
 def _is_text(body: bytes) -> bool:
     try:
-        return body.decode().isprintable() or b"\0" not in body
+        return "\0" not in body.decode()
     except UnicodeDecodeError:
         return False

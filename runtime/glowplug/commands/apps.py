@@ -4,12 +4,14 @@ from typing import Any
 
 import click
 
-from glowplug.clock import SystemClock
-from glowplug.commands.output import Output, ago, verb
-from glowplug.commands.places import profile_option
+from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.inputs import duration
+from glowplug.commands.output import Output, ago, lasted, verb
+from glowplug.commands.places import endpoint_of, known, profile_option
+from glowplug.commands.progress import Progress
 from glowplug.control_client import Control
-from glowplug.errors import ConfigError
-from glowplug.units import duration_ns
+from glowplug.errors import ConfigError, GlowplugError, UnavailableError
+from glowplug.remote_errors import error_from_problem
 
 
 @click.command()
@@ -18,7 +20,7 @@ from glowplug.units import duration_ns
 @verb
 def history(out: Output, app: str, profile: str | None) -> None:
     """Show the deployments of APP, newest first."""
-    with Control.open(profile) as control:
+    with Control.open(profile) as control, known(control, app):
         rows = control.get(f"/apps/{app}/history")["deployments"]
     now = SystemClock().wall_ns()
     out.table(
@@ -28,7 +30,7 @@ def history(out: Output, app: str, profile: str | None) -> None:
                 f"{row['generation']}{' (live)' if row.get('live') else ''}",
                 ago(row["created_wall_ns"], now),
                 _versions(row),
-                row["git_sha"][:12],
+                row["git_sha"][:12] or "-",
                 row["message"],
             )
             for row in rows
@@ -41,7 +43,8 @@ def _versions(row: dict[str, Any]) -> str:
     if row.get("stopped"):
         return "stopped"
     return ", ".join(
-        f"{route['endpoint']} {'+'.join('v%d' % share['version'] for share in route['shares'])}" for route in row["routes"]
+        f"{route['endpoint']}@" + "+".join(f"v{share['version']}" for share in route["shares"])
+        for route in row["routes"]
     )
 
 
@@ -51,12 +54,39 @@ def _versions(row: dict[str, Any]) -> str:
 @profile_option
 @verb
 def rollback(out: Output, app: str, generation: int | None, profile: str | None) -> None:
-    """Put APP back to an earlier deployment (the one before, unless GENERATION is given)."""
+    """Put APP back to an earlier deployment (the one before, unless GENERATION is given).
+
+    The old version is started and tried like a new one before it takes traffic again.
+    """
     body = {} if generation is None else {"generation": generation}
-    with Control.open(profile) as control:
-        done = control.post(f"/apps/{app}/rollback", body)
+    with Control.open(profile) as control, known(control, app), Progress(out) as progress:
+        # Streamed: a model may take minutes to load, and a plain answer would run into a limit.
+        headers = {"accept": "application/x-ndjson"}
+        last: dict[str, Any] = {}
+        path = f"/apps/{app}/rollback"
+        for last in control.lines("POST", path, json=body, headers=headers):
+            progress.take(last)
+            if last.get("step") == "failed":
+                raise failure(last)
+    done = last.get("deployment")
+    if done is None:
+        raise cut_off(app)
     out.say(f"{app} serves generation {done['generation']}: {_versions(done)}")
     out.result(done)
+
+
+def failure(step: dict[str, Any]) -> GlowplugError:
+    """Return the error that the last step of a failed deployment stands for."""
+    problem = step.get("problem") or {"code": "deploy_failed", **step}
+    return error_from_problem({"executed": "no", **problem}, {})
+
+
+def cut_off(app: str) -> GlowplugError:
+    """Return the error of a deployment whose end was never told."""
+    return UnavailableError(
+        f"the router stopped answering before the deployment of {app} ended",
+        hint=f"`glowplug history {app}` shows what is live; then try again",
+    )
 
 
 @click.command()
@@ -64,21 +94,24 @@ def rollback(out: Output, app: str, generation: int | None, profile: str | None)
 @profile_option
 @verb
 def stop(out: Output, app: str, profile: str | None) -> None:
-    """Take APP out of service: its replicas finish what they have and end. `deploy` or `rollback` brings it back."""
-    with Control.open(profile) as control:
+    """Take APP out of service: its replicas finish what they have and end.
+
+    `glowplug deploy` or `glowplug rollback` brings it back.
+    """
+    with Control.open(profile) as control, known(control, app):
         done = control.post(f"/apps/{app}/stop", {})
-    out.say(f"{app} is stopped")
+    out.say(f"{app} is stopped; `glowplug rollback {app}` brings it back")
     out.result(done)
 
 
 @click.command()
 @click.argument("endpoint")
-@click.option("--min", "at_least", type=int, help="Replicas kept whatever the demand.")
-@click.option("--max", "at_most", type=int, help="Replicas at most.")
-@click.option("--buffer", type=int, help="Ready replicas kept free above the load.")
-@click.option("--hold", type=int, help="Calls that may wait while no replica is ready.")
-@click.option("--zero-after", metavar="TIME", help="Idle time after which the last replica ends: 5m, 30s.")
-@click.option("--down-after", metavar="TIME", help="Time fewer replicas must suffice before one ends.")
+@click.option("--min", "at_least", type=int, metavar="N", help="Replicas kept whatever the demand.")
+@click.option("--max", "at_most", type=int, metavar="N", help="Replicas at most.")
+@click.option("--buffer", type=int, metavar="N", help="Ready replicas kept free above the load.")
+@click.option("--hold", type=int, metavar="N", help="Calls that may wait while none is ready.")
+@click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, 30s.")
+@click.option("--down-after", metavar="TIME", help="Time fewer must suffice before one ends.")
 @profile_option
 @verb
 def scale(
@@ -92,17 +125,30 @@ def scale(
     down_after: str | None,
     profile: str | None,
 ) -> None:
-    """Change the scale of APP/ENDPOINT. It holds until the next deploy whose code says otherwise, and restarts nothing."""
-    app, _, name = endpoint.partition("/")
-    if not name:
-        raise ConfigError(f"`{endpoint}` is not APP/ENDPOINT", hint="for example `glowplug scale hello/greet --min 1`")
-    wanted: dict[str, int | None] = {"min": at_least, "max": at_most, "buffer": buffer, "hold": hold}
-    wanted["zero_after_ns"] = None if zero_after is None else duration_ns(zero_after, "zero_after")
-    wanted["down_after_ns"] = None if down_after is None else duration_ns(down_after, "down_after")
-    change = {key: value for key, value in wanted.items() if value is not None}
+    """Change the scale of APP/ENDPOINT.
+
+    It holds until a deploy whose code says otherwise, and restarts nothing.
+    """
+    app, name, _ = endpoint_of(endpoint, "glowplug scale hello/greet --min 1")
+    counts = {"min": at_least, "max": at_most, "buffer": buffer, "hold": hold}
+    times = {"zero_after": zero_after, "down_after": down_after}
+    change = {key: value for key, value in counts.items() if value is not None}
+    for key, text in times.items():
+        if text is not None:
+            change[f"{key}_ns"] = duration(text, f"--{key.replace('_', '-')}")
     if not change:
         raise ConfigError("nothing to change", hint="for example `glowplug scale hello/greet --min 1 --max 8`")
-    with Control.open(profile) as control:
+    with Control.open(profile) as control, known(control, app, name):
         policy = control.patch(f"/apps/{app}/endpoints/{name}/policy", change)
-    out.say(f"{endpoint}: " + ", ".join(f"{key}={value}" for key, value in change.items()))
+    out.say(f"{endpoint}: {scale_words(policy)}")
     out.result({"endpoint": endpoint, "policy": policy})
+
+
+def scale_words(policy: dict[str, Any]) -> str:
+    """Return a policy's scale for people."""
+    words = [f"{policy['min']} to {policy['max']} replicas"]
+    if policy["buffer"]:
+        words.append(f"{policy['buffer']} kept free")
+    if not policy["min"]:
+        words.append(f"at zero after {lasted(policy['zero_after_ns'] // SECOND)}")
+    return ", ".join(words)

@@ -39,7 +39,7 @@ def _parse(word: str) -> tuple[str, Input]:
         return name, file_bytes(text[1:])
     try:
         return name, json.loads(text, parse_constant=_not_a_number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, text
 
 

@@ -32,14 +32,11 @@ def logs(
         _system(out, tail)
         return
     params: dict[str, Any] = {"tail": tail, "follow": int(follow)}
-    if "-" in what and "/" not in what and _looks_like_request(what):
-        params["request_id"] = what
-    elif what:
-        params["app"], params["endpoint"] = endpoint_name(what)
     if since is not None:
         params["since"] = SystemClock().wall_ns() - duration_ns(since, "--since")
     found = 0
     with Control.open(profile) as control:
+        params |= _subject(control, what)
         for line in control.lines("GET", "/logs", params=params):
             found += 1
             out.say(render(line))
@@ -49,8 +46,12 @@ def logs(
         out.note("no lines" + (f" of {what}" if what else "") + "; `glowplug status` lists what runs")
 
 
-def _looks_like_request(word: str) -> bool:
-    return len(word) >= 20 and sum(char.isdigit() for char in word) >= 4
+def _subject(control: Control, what: str) -> dict[str, str]:
+    """Return whose lines are wanted. A request id may look like an app's name, so the router is asked which it is."""
+    app, endpoint = endpoint_name(what)
+    if not what or endpoint or any(one["app"] == app for one in control.get("/apps")["apps"]):
+        return {"app": app, "endpoint": endpoint}
+    return {"request_id": what}
 
 
 def render(line: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glowplug.codec import problem, problem_of
-from glowplug.errors import PROBLEMS, CallError, Executed
+from glowplug.errors import PROBLEMS, CallError, Executed, GlowplugError
 from glowplug.remote_errors import exception_fields
 from glowplug.wire.frames import META_MAX
 from glowplug.wire.messages import Failure, pack
@@ -79,7 +79,7 @@ def fault_of(error: BaseException, stage: Stage, request_id: str, *, show: bool)
 def said(error: BaseException) -> str:
     """Return an exception as one line of text: its class and what it says."""
     try:
-        text = str(error)
+        text = error.message if isinstance(error, GlowplugError) else str(error)
     except Exception:  # a user's __str__ may raise anything
         text = "(its text cannot be had)"
     name = type(error).__qualname__

@@ -122,19 +122,22 @@ async def test_a_failed_replica_is_forgotten_and_another_started() -> None:
         assert replica not in it.node.residencies
 
 
-async def test_callers_are_told_why_nothing_can_start_until_it_is_tried_again() -> None:
+async def test_callers_wait_for_another_try_and_are_told_why_when_there_is_none_left() -> None:
     async with stage() as it:
         await it.deploy(GREET, policy=POLICY)
         it.node.outcome = failing
         it.node.residencies[it.node.started[0]] = failing(it.node.told[-1].wants[0])
-        await it.until(lambda: it.table.endpoints[0].versions[0].failed != "")
+        await it.until(lambda: len(it.node.started) == 2)
+        assert it.table.endpoints[0].versions[0].failed == ""
+
+        for _ in range(40):
+            it.clock.advance(2 * SECOND)
+            await it.settled()
         assert it.table.endpoints[0].versions[0].failed == "ValueError: nope"
 
         it.node.outcome = Node().outcome
-        for _ in range(10):
-            it.clock.advance(SECOND)
-            await it.settled()
-        await it.until(lambda: it.table.endpoints[0].versions[0].failed == "")
+        await it.deploy(("greet", "two"), policy=POLICY)
+        assert it.table.endpoints[0].versions[0].failed == ""
 
 
 async def test_every_action_is_written_down_before_and_closed_after() -> None:
