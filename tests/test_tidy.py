@@ -211,6 +211,14 @@ def test_every_rule_is_tried_on_something_that_breaks_it() -> None:
     assert {rule for rule, _ in BROKEN} == set(RULES)
 
 
+def test_the_architecture_page_says_what_every_package_is_for() -> None:
+    page = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = [one.parent for root in PACKAGES for one in (REPO / root).rglob("__init__.py")]
+    names = ["/".join(one.relative_to(REPO).parts[1:]) for one in folders]
+
+    assert not [name for name in names if f"`{name}`" not in page]
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_tells_type_checkers_that_it_is_typed(package: str) -> None:
     assert (REPO / package / "py.typed").is_file()

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from glowplug.errors import BuildError, NodeError
+from glowplug.files import replace_file
 from glowplug.pip_config import find_uv, uv_arguments
 from glowplug.settings import environment
 from glowplug.spec import ImageSpec
@@ -200,10 +201,7 @@ def _read(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise BuildError(
             f"{path} cannot be written: {error}",

@@ -26,14 +26,11 @@ class BuildPlan:
 
     app: str
     python: str  # "3.11", of every bundle
-    source_digest: str  # of the code layer
     bundles: tuple[BundlePlan, ...]
     source_path: str = ""  # set only by `dev`
 
 
-def plan(
-    declarations: Sequence[EndpointDecl], source_digest: str, *, python: str, source_path: str = ""
-) -> BuildPlan:
+def plan(declarations: Sequence[EndpointDecl], *, python: str, source_path: str = "") -> BuildPlan:
     """Group endpoints by what they need installed; the order of declarations makes no difference.
 
     Raises:
@@ -50,7 +47,6 @@ def plan(
     return BuildPlan(
         app=app,
         python=python,
-        source_digest=source_digest,
         bundles=bundles,
         source_path=source_path,
     )

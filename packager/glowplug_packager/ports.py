@@ -31,7 +31,7 @@ class Builder(Protocol):
     """Makes what a plan asks for. Building the same plan from the same sources again gives the same digests."""
 
     def pack(self, sources: Sources) -> Layer:
-        """Make the code layer; its digest is the plan's `source_digest`."""
+        """Make the code layer."""
         ...
 
     def build(

@@ -60,9 +60,7 @@ def prepare(
     builder = builder or local_builder(home or home_here(), refresh=refresh)
     code = builder.pack(sources)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    build_plan = plan(
-        declared.declarations, code.digest, python=python, source_path=str(root) if dev else ""
-    )
+    build_plan = plan(declared.declarations, python=python, source_path=str(root) if dev else "")
     release, layers = builder.build(build_plan, code, progress)
     release = replace(
         release, message=message, git_sha=git_sha or ("" if dev else git_revision(root))

@@ -12,6 +12,7 @@ from pathlib import Path
 from stat import S_IXUSR
 
 from glowplug.errors import BuildError
+from glowplug.settings import home
 from glowplug_packager.ignore import Rule, is_ignored, rules
 
 FILES_MAX = 10_000
@@ -74,6 +75,7 @@ class Sources:
 class _Walk:
     root: Path
     own: Sequence[Rule]  # of .glowplugignore: these have the last word
+    home: str  # of glowplug itself: it holds keys and secrets
     files: list[SourceFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -97,7 +99,7 @@ def collect(root: Path) -> Sources:
         raise BuildError(
             f"{root} is not a folder", hint="`glowplug deploy app.py`: name a file that is there"
         )
-    walk = _Walk(root, own=rules(_lines(root / ".glowplugignore")))
+    walk = _Walk(root, own=rules(_lines(root / ".glowplugignore")), home=str(home().root.resolve()))
     _enter(walk, root, "", _UNWANTED)
     files = tuple(sorted(walk.files))
     _check_total(root, files)
@@ -116,7 +118,7 @@ def _enter(walk: _Walk, folder: Path, prefix: str, inherited: Sequence[Rule]) ->
             continue
         _check_link(walk.root, entry)
         if is_folder:
-            if not _is_never(entry):
+            if entry.path != walk.home and not _is_never(entry):
                 _enter(walk, Path(entry.path), path + "/", ruleset)
         elif entry.is_file():
             _take(walk, entry, path)

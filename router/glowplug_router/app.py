@@ -5,11 +5,11 @@ import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import Enum
 
 import anyio
 
 from glowplug.clock import SECOND, Clock
+from glowplug.node.stopping import STOP_SIGNALS, told_to_stop
 from glowplug.settings import Home
 from glowplug.wire.messages import Hello
 from glowplug_router.control.api import control_api
@@ -34,13 +34,6 @@ DRAIN_ALL_NS = 20 * SECOND  # for replicas, when everything stops; gateways have
 DRAIN_SIGNAL = signal.SIGUSR1  # end all replicas, then stop; SIGTERM stops and leaves them
 
 
-class Stop(Enum):
-    """Why a controller ends."""
-
-    LEAVE = "leave"
-    DRAIN = "drain"
-
-
 async def run_controller(
     home: Home, settings: ControllerSettings, clock: Clock, *, leash_fd: int | None = None
 ) -> None:
@@ -56,7 +49,7 @@ async def run_controller(
         secrets = FileSecrets(home.router / "secrets.json")
         provider = LocalProvider(objects, secrets)
         async with serving(home, settings, clock, store, objects, secrets, provider) as controller:
-            if await _told_to_stop(leash_fd) is Stop.DRAIN:
+            if await told_to_stop(leash_fd, (*STOP_SIGNALS, DRAIN_SIGNAL)) == DRAIN_SIGNAL:
                 await controller.drain_all(DRAIN_ALL_NS)
     finally:
         with anyio.move_on_after(CLOSE_MAX_S, shield=True):
@@ -100,23 +93,3 @@ async def load_world(store: Store) -> World:
     catalog = Catalog(store, epoch)
     await catalog.load()
     return World(catalog, Fleet(catalog))
-
-
-async def _told_to_stop(leash_fd: int | None) -> Stop:
-    """Wait for a signal, or for the supervisor to be gone; say what is to become of the replicas."""
-    told = Stop.LEAVE
-    async with anyio.create_task_group() as tasks:
-        if leash_fd is not None:
-            tasks.start_soon(_leash_ends, leash_fd, tasks.cancel_scope)
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, DRAIN_SIGNAL) as signals:
-            async for number in signals:
-                told = Stop.DRAIN if number == DRAIN_SIGNAL else Stop.LEAVE
-                break
-        tasks.cancel_scope.cancel()
-    return told
-
-
-async def _leash_ends(leash_fd: int, scope: anyio.CancelScope) -> None:
-    # Nothing is ever written: the pipe becomes readable when the supervisor's end closes.
-    await anyio.wait_readable(leash_fd)
-    scope.cancel()

@@ -215,6 +215,8 @@ class Controller:
             _LOG.warning("an intent stays open", id=id, code=error.code)
 
     def _publish(self) -> None:
+        if self._world.catalog.live and not self._world.fleet.nodes:
+            return  # gateways would drop links that stand: what runs is not known before a node has reported
         table = snapshot(self._world, self._number, self._clock.now_ns())
         if table != self._published:
             self._number += 1

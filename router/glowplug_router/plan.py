@@ -12,6 +12,7 @@ What the controller owes it:
 - Actions may be carried out twice: their id is the hash of kind, subject and epoch, and that of a replica is used once.
 
 Starting and ready replicas count against `max`; draining ones do not, but hold their room on the node until they end.
+What must start now and finds no room has others make way (`policy.eviction`); the room is kept for it meanwhile.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,19 @@ from hashlib import sha256
 
 from glowplug.clock import SECOND
 from glowplug_router.policy.backoff import FAILURES_MAX, is_failed, outcomes_noted
-from glowplug_router.policy.placement import Room, place, rooms
+from glowplug_router.policy.eviction import (
+    SURE_NS,
+    WAITING_MAX,
+    Crowd,
+    Holders,
+    Way,
+    needed_now,
+    noted_room,
+    way_for,
+)
+from glowplug_router.policy.naming import replica_id
+from glowplug_router.policy.placement import Place, Rooms
+from glowplug_router.policy.reasons import needs_text, no_room_text, waits_text
 from glowplug_router.policy.rollout import fixed_replicas, swappable
 from glowplug_router.policy.scale import Target, demand_noted, desired_replicas
 from glowplug_router.records import (
@@ -42,11 +55,6 @@ from glowplug_router.records import (
 
 NODE_LOST_NS = 15 * SECOND  # agents report once a second: fifteen in a row did not come
 ORPHAN_DRAIN_NS = 30 * SECOND  # for replicas of versions nobody knows any more
-NAME_MAX = (
-    24  # letters of the endpoint in a replica's id: ids become socket paths, which end at 107 bytes
-)
-_SERIAL_BITS = 24  # starts in one epoch that ids can tell apart: one a second for half a year
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u to misread
 
 
 def plan(observed: Observed, demand: Sequence[Demand], memory: Memory, now_ns: int) -> Plan:
@@ -59,6 +67,7 @@ def plan(observed: Observed, demand: Sequence[Demand], memory: Memory, now_ns: i
         draft.swap(served, target)
     for served, target in targets:
         draft.shrink(served, target)
+    draft.make_room(targets)
     # Whoever has nothing comes first; a candidate before that, since a deployment waits for it.
     targets.sort(key=lambda pair: (not pair[0].candidate, len(draft.working(pair[0].key)) > 0))
     for served, target in targets:
@@ -82,8 +91,10 @@ class _Draft:
     replicas: dict[str, list[Replica]] = field(init=False)
     memories: dict[str, EndpointMemory] = field(init=False)
     swapping: set[str] = field(init=False)
-    swapped: dict[str, int] = field(default_factory=dict)
-    left: dict[str, Room] = field(init=False)
+    added: dict[str, int] = field(default_factory=dict)  # starts and swaps of this plan
+    rooms: Rooms = field(init=False)
+    holders: Holders | None = None  # who could make way; looked for when somebody must
+    makes_way: dict[str, str] = field(default_factory=dict)  # version -> for whom, in this plan
     serial: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +109,7 @@ class _Draft:
             known.key: known for known in self.memory.versions if known.key in self.served
         }
         self.swapping = {served.swap_from for served in self.observed.served if served.swap_from}
-        self.left = rooms(self.nodes, self.observed.replicas, self.served)
+        self.rooms = Rooms(self.nodes, self.observed.replicas, self.served)
         self.serial = self.memory.serial
 
     # -- steps, in this order
@@ -106,7 +117,7 @@ class _Draft:
     def forget_the_lost(self) -> None:
         """Drop what failed, and what was on a node that is silent. Without any node we are blind, and touch nothing."""
         for replica in self.observed.replicas if self.nodes else ():
-            if replica.node not in self.left:
+            if replica.node not in self.rooms.left:
                 self._forget(replica, "node_lost")
             elif replica.state == "failed":
                 self._forget(replica, replica.code or "start_failed")
@@ -164,23 +175,48 @@ class _Draft:
             for replica in sorted(have, key=_cheapest_first)[: max(0, len(have) - target.replicas)]:
                 self._drain(replica, served.drain_ns, target.rule)
 
+    def make_room(self, targets: Sequence[tuple[Served, Target]]) -> None:
+        """Start what must start now, and where it finds no room, keep or make some for it."""
+        urgent = [served for served, _ in self._urgent(targets)]
+        tried = {served.key.rpartition("@")[0] for served in urgent if served.candidate}
+        for served in urgent:
+            # What was kept for a version that now has a candidate is the candidate's, if it wants it.
+            if served.candidate or served.key.rpartition("@")[0] not in tried:
+                known = self.memories[served.key]
+                self.rooms.keep(served, Place(known.room_node, known.room_gpus))
+        # Room that is made or given back may do for another one: a second plan must find nothing left to do.
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for served, needed in self._urgent(targets):
+                has_changed |= self._settle(served, needed)
+        self._explain_room(targets)
+
+    def _explain_room(self, targets: Sequence[tuple[Served, Target]]) -> None:
+        for served, target in targets:
+            if served.key in self.makes_way:
+                self._explain(served, target, "makes_way", self.makes_way[served.key])
+            if served.key in self.rooms.held:
+                self._explain(served, target, "waits_for_room", waits_text(served, self.rooms))
+
     def grow(self, served: Served, target: Target) -> None:
         """Start what is missing."""
-        missing = target.replicas - len(self.working(served.key)) - self.swapped.get(served.key, 0)
-        if missing <= 0 or self._is_held_back(served, target):
+        missing = self._missing(served, target)
+        if missing <= 0 or self._is_held_back(served, target) or served.key in self.rooms.held:
             return
         for number in range(missing):
             if not self._start(served):
-                self._explain(
-                    served, target, "no_room", self._no_room_text(served, missing - number)
-                )
+                self._explain_no_room(served, target, missing - number)
                 return
 
     def finished(self) -> Plan:
         """Return the plan."""
         memory = replace(
             self.memory,
-            versions=tuple(self.memories[served.key] for served in self.observed.served),
+            versions=tuple(
+                noted_room(self.memories[served.key], self.rooms.held.get(served.key))
+                for served in self.observed.served
+            ),
             serial=self.serial,
         )
         due_ns = min((due for due in self.dues_ns if due > self.now_ns), default=None)
@@ -200,7 +236,66 @@ class _Draft:
         ]
 
     def _sighted(self, replicas: Iterable[Replica]) -> list[Replica]:
-        return [replica for replica in replicas if not self.nodes or replica.node in self.left]
+        return [
+            replica for replica in replicas if not self.nodes or replica.node in self.rooms.left
+        ]
+
+    def _missing(self, served: Served, target: Target) -> int:
+        return target.replicas - len(self.working(served.key)) - self.added.get(served.key, 0)
+
+    def _urgent(self, targets: Sequence[tuple[Served, Target]]) -> list[tuple[Served, int]]:
+        """Return who cannot wait, with how many: candidates first, then whoever has nothing."""
+        found: list[tuple[bool, bool, Served, int]] = []
+        for served, target in targets:
+            missing = self._missing(served, target)
+            if missing > 0:
+                working = target.replicas - missing
+                needed = needed_now(served, self.demand.get(served.key), working)
+                if needed > 0 and not self._is_held_back(served, target):
+                    rank = (not served.candidate, working > 0)
+                    found.append((*rank, served, min(needed, missing)))
+        return [(served, needed) for _, _, served, needed in sorted(found, key=lambda f: f[:2])]
+
+    def _settle(self, served: Served, needed: int) -> bool:
+        """Start a version or keep room for it; say whether that changed what others find."""
+        spot = self.rooms.release(served)
+        started = 0
+        while started < needed and self._start(served):
+            started += 1
+        if started == needed:
+            return True
+        if spot is not None and self.rooms.keep(served, spot):
+            return started > 0
+        spot = self._room_to_come(served)
+        return (spot is not None and self.rooms.keep(served, spot)) or started > 0
+
+    def _room_to_come(self, served: Served) -> Place | None:
+        """Return the room a version can wait for: what drains already, or else what is made for it."""
+        if len(self.rooms.held) >= WAITING_MAX:
+            return None
+        if spot := self.rooms.place_to_come(served):
+            return spot
+        crowd = Crowd(self.demand, self.memories, self.working, self.now_ns)
+        if self.holders is None:
+            self.holders = crowd.idle(self.observed.served)
+            self.dues_ns.extend(known.first_seen_ns + SURE_NS for known in self.memories.values())
+        own = crowd.followed(served, self._endpoint_of(served)) if served.candidate else ()
+        way = way_for(served, self.rooms, self.holders, own)
+        return None if way is None else self._made(served, way)
+
+    def _made(self, served: Served, way: Way) -> Place:
+        assert self.holders is not None, way
+        for replica in way.victims:
+            self.holders.gone(replica)
+            self._drain(replica, self.served[replica.version].drain_ns, "makes_way")
+            text = f"{replica.id} drains: {served.key} must start and needs {needs_text(served)}"
+            self.makes_way[replica.version] = text
+        return way.spot
+
+    def _endpoint_of(self, served: Served) -> list[Served]:
+        """Return all versions of the endpoint."""
+        name = served.key.rpartition("@")[0]
+        return [other for key, other in self.served.items() if key.rpartition("@")[0] == name]
 
     def _is_held_back(self, served: Served, target: Target) -> bool:
         """Say whether starting must wait, and explain it."""
@@ -226,9 +321,10 @@ class _Draft:
         return True
 
     def _start(self, served: Served) -> bool:
-        spot = place(served, self.left, any(node.gpus for node in self.nodes))
+        spot = self.rooms.place(served)
         if spot is None:
             return False
+        self.added[served.key] = self.added.get(served.key, 0) + 1
         self.serial += 1
         replica = replica_id(served.key, self.observed.epoch, self.serial)
         self.actions.append(
@@ -244,7 +340,7 @@ class _Draft:
 
     def _swap(self, replica: Replica, served: Served) -> None:
         self.replicas[replica.version].remove(replica)
-        self.swapped[served.key] = self.swapped.get(served.key, 0) + 1
+        self.added[served.key] = self.added.get(served.key, 0) + 1
         subject = f"{replica.id} {served.key}"
         self.actions.append(
             Swap(id=self._id("swap", subject), replica=replica.id, version=served.key)
@@ -253,6 +349,7 @@ class _Draft:
     def _drain(self, replica: Replica, drain_ns: int, reason: str) -> None:
         # A swap must not pick it any more, and the new count is without it.
         self.replicas[replica.version].remove(replica)
+        self.rooms.drains(replica)
         self.actions.append(
             Drain(
                 id=self._id("drain", replica.id),
@@ -280,27 +377,21 @@ class _Draft:
             replicas_wanted=target.replicas,
         )
 
-    def _no_room_text(self, served: Served, missing: int) -> str:
-        gpus = (
-            f"{served.gpu_count} GPU ({' or '.join(served.gpu_names) or 'any'}), "
-            if served.gpu_count
-            else ""
-        )
-        free = "; ".join(
-            f"{room.node}: {len(room.gpus)} GPU free, {(room.memory_bytes or 0) >> 20} MiB free"
-            for room in list(self.left.values())[:4]
-        )
-        return f"{missing} more wanted, each with {gpus}{served.memory_bytes >> 20} MiB; {free}"
+    def _explain_no_room(self, served: Served, target: Target, missing: int) -> None:
+        if served.key in self.makes_way:
+            return  # this has been said already, and for whom
+        text = no_room_text(served, missing, self.rooms.left.values())
+        winner = "" if served.candidate else self._winner(served)
+        text = f"{winner} has its room; {text}" if winner else text
+        self._explain(served, target, "makes_way" if winner else "no_room", text)
 
-
-def replica_id(version: str, epoch: int, serial: int) -> str:
-    """Return "hello-3-1g00004": unique for ever, since no two controllers share an epoch."""
-    endpoint, _, number = version.rpartition("/")[2].partition("@")
-    digits, rest = "", (epoch << _SERIAL_BITS) | serial
-    while rest:
-        rest, digit = divmod(rest, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
-    return f"{endpoint[:NAME_MAX]}-{number}-{digits}"
+    def _winner(self, served: Served) -> str:
+        """Return the candidate that is tried out in this version's place, or who waits for what it leaves; else ""."""
+        tried = [other.key for other in self._endpoint_of(served) if other.candidate]
+        draining = [r for r in self.replicas.get(served.key, ()) if r.state == "draining"]
+        nodes = {replica.node for replica in draining}
+        waiting = [key for key, spot in self.rooms.held.items() if spot.node in nodes]
+        return next(iter(tried + waiting), "")
 
 
 def _cheapest_first(replica: Replica) -> tuple[bool, int, str]:

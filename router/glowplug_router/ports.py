@@ -114,7 +114,11 @@ class ObjectStore(Protocol):
     """Bytes by digest ("sha256:<hex>"): code layers, locks, later engines, weights, results."""
 
     async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
-        """Return those that are not here."""
+        """Return those that are not here; those that are count as asked for now."""
+        ...
+
+    async def kept(self) -> dict[str, int]:
+        """Return every digest, and when (wall time) it was last put or asked for by `missing`."""
         ...
 
     async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:

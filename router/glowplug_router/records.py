@@ -1,12 +1,11 @@
 """What does the router know? Frozen records; observed ones are rebuilt from agents, never trusted from the store."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from glowplug.spec import Auth, Class, Device, EndpointSpec, Policy
 
 ReplicaState = Literal["starting", "ready", "draining", "failed"]
-VersionState = Literal["candidate", "live", "retired", "failed"]
 
 # -- what is stored --------------------------------------------------------------------------------
 
@@ -57,7 +56,9 @@ class Deployment:
     git_sha: str = ""
     created_wall_ns: int = 0
     rollback_of: int = 0  # generation this one goes back to
-    policies: tuple[tuple[str, Policy], ...] = ()  # what the code asked for then; one set since may differ and holds
+    policies: tuple[
+        tuple[str, Policy], ...
+    ] = ()  # what the code asked for then; one set since may differ and holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +238,8 @@ class EndpointMemory:
     low_peak: int = 0  # most replicas that were needed since `low_since_ns`
     seen_ready: tuple[str, ...] = ()  # replicas that have been ready and are still observed
     counted: tuple[str, ...] = ()  # failed replicas already counted and still observed
+    room_node: str = ""  # where room is kept for it until what drains there is gone
+    room_gpus: tuple[str, ...] = ()  # the devices that are kept for it there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +274,9 @@ class RouteReplica:
     address: str
     permits: int
     draining: bool = False
-    phases: tuple[tuple[str, int], ...] = ()  # of its start, ns: told to the call that waited for it
+    phases: tuple[
+        tuple[str, int], ...
+    ] = ()  # of its start, ns: told to the call that waited for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +292,6 @@ class RouteVersion:
     queue_ns: int
     start_ns: int
     run_ns: int
-    starting: int = 0  # replicas on their way
     failed: str = ""  # why nothing can start, when that is so (problem code start_failed)
     dev: bool = False
 
@@ -331,10 +335,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandReport:
-    """Body of `/-/demand`, gateway → controller: at once when a call finds no free permit, else at most every 200 ms."""
+    """Body of `/-/demand`, gateway → controller: at once when calls must wait, else at most every 200 ms."""
 
     gateway: str
     number: int
     demands: tuple[Demand, ...]
     snapshot: int = 0
-    lost_replicas: tuple[str, ...] = field(default=())  # replicas whose connection broke

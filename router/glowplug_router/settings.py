@@ -7,6 +7,7 @@ from glowplug.clock import SECOND
 from glowplug.settings import Home, home
 
 PORT = 8686
+BACKLOG = 2048  # connections that wait while a gateway restarts
 MIB = 1024 * 1024
 
 
@@ -32,4 +33,3 @@ class ControllerSettings:
     """What the supervisor tells the controller."""
 
     url: str  # where people reach this router
-    keep: bool = False

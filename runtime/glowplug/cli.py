@@ -36,11 +36,15 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "down": Verb(_ROUTER, "local", "Stop what `up` started."),
     },
     "Deploy": {
-        "deploy": Verb(_PACKAGER, "packager", "Build a file's endpoints and put them into service."),
+        "deploy": Verb(
+            _PACKAGER, "packager", "Build a file's endpoints and put them into service."
+        ),
         "history": Verb(f"{_HERE}.apps", "", "Show the deployments of an app."),
         "rollback": Verb(f"{_HERE}.apps", "", "Go back to an earlier deployment."),
         "stop": Verb(f"{_HERE}.apps", "", "Take an app out of service."),
-        "scale": Verb(f"{_HERE}.apps", "", "Change how many replicas there may be; restarts nothing."),
+        "scale": Verb(
+            f"{_HERE}.apps", "", "Change how many replicas there may be; restarts nothing."
+        ),
     },
     "Use": {
         "call": Verb(f"{_HERE}.call", "", "Call a deployed endpoint."),
@@ -107,6 +111,8 @@ def load(word: str, verb: Verb) -> click.Command:
     try:
         module = importlib.import_module(verb.module)
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("glowplug"):
+            raise  # a part of ours: no extra brings it
         raise MissingExtraError(word, verb, error.name or verb.module) from error
     command = getattr(module, word)
     assert isinstance(command, click.Command), word
@@ -125,7 +131,12 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     cls=Verbs, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version.",
 )
 def cli() -> None:
     """Serve Python functions as model endpoints, here or in your own cloud.
@@ -154,7 +165,11 @@ def _record(error: click.ClickException) -> dict[str, str]:
     message, _, hint = error.format_message().partition("\n  ")
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else "glowplug"
-        return {"code": "usage", "message": message, "hint": hint or f"`{path} --help` says what it takes"}
+        return {
+            "code": "usage",
+            "message": message,
+            "hint": hint or f"`{path} --help` says what it takes",
+        }
     return {"code": "not_installed", "message": message, "hint": hint}
 
 

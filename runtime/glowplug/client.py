@@ -4,6 +4,8 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -27,6 +29,14 @@ UNLIMITED_S = (
     20 * 60.0
 )  # without a deadline: the endpoint's own limits (queue + start + run) end the call long before
 _PLACES_MAX = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer on its way: its headers, and the items of a stream or the chunks of a body as they come."""
+
+    headers: dict[str, str]
+    pieces: Iterator[bytes]
 
 
 class HttpTransport:
@@ -69,7 +79,19 @@ class HttpTransport:
 
     def stream(self, outgoing: Outgoing) -> Iterator[bytes]:
         """Send and yield each item; closing the iterator ends the call."""
+        with self.replied(outgoing) as reply:
+            yield from reply.pieces
+
+    @contextmanager
+    def replied(self, outgoing: Outgoing) -> Iterator[Reply]:
+        """Send, and lend the answer once its head is here; leaving it early ends the call."""
         answer = self._sent(outgoing)
+        try:
+            yield Reply(headers=_headers(answer), pieces=self._pieces(answer))
+        finally:
+            answer.close()
+
+    def _pieces(self, answer: httpx2.Response) -> Iterator[bytes]:
         items = _items(answer)
         try:
             for chunk in answer.iter_bytes():
@@ -79,8 +101,6 @@ class HttpTransport:
             items.end()
         except httpx2.HTTPError as error:
             raise _broken(error, self.url) from error
-        finally:
-            answer.close()
 
     async def astream(self, outgoing: Outgoing) -> AsyncIterator[bytes]:
         """Like `stream`, without blocking."""

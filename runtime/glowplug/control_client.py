@@ -1,12 +1,13 @@
 """How does a program talk to a router's control API? JSON over HTTP with the profile's key; problems become errors."""
 
 import json
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from glowplug.errors import CallError, UnavailableError
+from glowplug.errors import CallError, ConfigError, UnavailableError
 
 if TYPE_CHECKING:
     import httpx2
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 READ_S = 60.0
 API = "/-/api"
-_OTHER_KEY = "`glowplug profile add NAME URL` takes another key; an admin makes one: `glowplug keys create`"
+_OTHER_KEY = (
+    "`glowplug profile add NAME URL` takes another key; an admin makes one: `glowplug keys create`"
+)
 
 
 class Control:
@@ -23,14 +26,19 @@ class Control:
     def __init__(self, url: str, key: str) -> None:
         import httpx2  # lazily: `--help` and `import glowplug` must not pay for it
 
+        host = _host(url)
+        is_here = host in {"localhost", "::1"} or host.startswith("127.")
         self.url = url.rstrip("/")
         self.key = key
+        self._extensions = {"trace": self._traced}
+        self._is_closed = False
+        self._sockets: list[socket.socket] = []
         self._http = httpx2.Client(
             base_url=self.url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
             verify=not url.startswith("http://"),  # reading the certificates costs 50 ms
-            trust_env=not _is_here(self.url),  # what is here is reached without a proxy
+            trust_env=not is_here,  # what is here is reached without a proxy
         )
 
     @classmethod
@@ -50,7 +58,10 @@ class Control:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; what another thread waits for on one of them ends at once."""
+        self._is_closed = True
+        for sock in self._sockets:
+            _shut(sock)
         self._http.close()
 
     def get(self, path: str, **params: Any) -> Any:
@@ -80,7 +91,9 @@ class Control:
         timeout = httpx2.Timeout(None, connect=CONNECT_S)  # a followed log may be silent for hours
         with (
             self._reached(),
-            self._http.stream(method, API + path, timeout=timeout, **kwargs) as answer,
+            self._http.stream(
+                method, API + path, timeout=timeout, extensions=self._extensions, **kwargs
+            ) as answer,
         ):
             if answer.status_code >= 400:
                 answer.read()
@@ -91,10 +104,18 @@ class Control:
 
     def _json(self, method: str, path: str, **kwargs: Any) -> Any:
         with self._reached():
-            answer = self._http.request(method, API + path, **kwargs)
+            answer = self._http.request(method, API + path, extensions=self._extensions, **kwargs)
         if answer.status_code >= 400:
             raise self._refusal(answer)
         return self._document(answer.text) if answer.content else None
+
+    def _traced(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep every connection's socket from its first moment on, so that `close` reaches it."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            sock = info["return_value"].get_extra_info("socket")
+            self._sockets.append(sock)
+            if self._is_closed:
+                _shut(sock)
 
     def _document(self, text: str) -> Any:
         try:
@@ -128,17 +149,28 @@ class Control:
                 executed="no",
                 hint="`glowplug up --detach` starts one here; `glowplug profile list` shows the places you know",
             ) from error
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            raise UnavailableError(
-                f"`{self.url}` is not a URL", executed="no", hint="for example https://box.example.org"
-            ) from error
         except httpx2.TransportError as error:
             raise UnavailableError(
-                f"the connection to {self.url} broke: {error or type(error).__name__}",
+                f"the connection to {self.url} broke: {str(error) or type(error).__name__}",
                 hint="try again; `glowplug status` shows if it is up",
             ) from error
 
 
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+def _host(url: str) -> str:
+    """Return a URL's host, or say that it is none."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in {"http", "https"} and parts.port != 0
+    except ValueError:
+        parts, is_good = None, False
+    if parts is None or not is_good or not parts.hostname:
+        raise ConfigError(f"`{url}` is not a URL", hint="for example https://box.example.org")
+    return parts.hostname
+
+
+def _shut(sock: socket.socket) -> None:
+    """End both directions; closing alone would neither wake a thread that waits nor tell the other side."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself

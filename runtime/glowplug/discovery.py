@@ -55,11 +55,6 @@ class Discovered:
     missing: tuple[str, ...] = ()
 
 
-def discover(path: Path, root: Path) -> tuple[EndpointDecl, ...]:
-    """Return the endpoints of the file at `path`, which belongs to the project at `root`."""
-    return look(path, root).declarations
-
-
 def look(path: Path, root: Path) -> Discovered:
     """Import a file, modules that are missing here being stood in for, and return what it declares."""
     path, root = path.resolve(), root.resolve()
@@ -189,9 +184,11 @@ def _users_errors(root: Path, finder: MissingModules) -> Iterator[None]:
             f"{_place_of(error, root)}the file ends the program when imported", hint=hint
         ) from None
     except DefinitionError as error:
-        message = f"{_place_of(error, root)}{error.message}"
+        # The line and what it lacks say it all; frames would only repeat them.
+        place = _place_of(error, root)
+        frames = "" if place else users_traceback(error)
         raise ImportFailedError(
-            message, hint=error.hint, traceback_text=users_traceback(error)
+            f"{place}{error.message}", hint=error.hint, traceback_text=frames
         ) from None
     except Exception as error:
         message = f"{_place_of(error, root)}{type(error).__name__}: {error}"

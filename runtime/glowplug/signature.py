@@ -50,7 +50,6 @@ class Shape:
     is_async: bool
     streams: bool
     parameters: tuple[Parameter, ...]
-    returns: Any
     hooks: tuple[HookKind, ...] = ()
 
 
@@ -85,7 +84,6 @@ def shape_of(target: Any) -> Shape:
         is_async=agenerates or inspect.iscoroutinefunction(function),
         streams=generates or agenerates,
         parameters=tuple(Parameter(one.name, one.annotation, one.default) for one in found),
-        returns=function.__annotations__["return"],
         hooks=tuple(hooks_of(target)) if inspect.isclass(target) else (),
     )
 

@@ -174,9 +174,11 @@ def echo_ratio(here: Place) -> None:
     try:
         until_open(MOSEC_PORT)
         time.sleep(1.0)
+        key = body | {"BENCH_KEY": here.key}
         targets = {
-            "glowplug": (f"{here.url}/bench/echo", body | {"BENCH_KEY": here.key}, here.pid),
-            "glowplug async def": (f"{here.url}/bench/echo-async", body | {"BENCH_KEY": here.key}, here.pid),
+            "glowplug": (f"{here.url}/bench/echo-async", key, here.pid),
+            # One permit means one call in flight, and a wake-up of both processes for each: told beside the figure.
+            "glowplug, plain def": (f"{here.url}/bench/echo", key, here.pid),
             "mosec": (f"http://127.0.0.1:{MOSEC_PORT}/inference", body, mosec.pid),
         }
         costs: dict[str, list[float]] = {name: [] for name in targets}

@@ -42,7 +42,7 @@ def sources(tmp_path: Path) -> Sources:
 MODEST = ImageSpec(requirements=("modest",), env=(("A", "1"),))
 
 
-def planned(builder: Builder, sources: Sources, *images: ImageSpec) -> BuildPlan:
+def planned(*images: ImageSpec) -> BuildPlan:
     return plan(
         [
             EndpointDecl(
@@ -53,7 +53,6 @@ def planned(builder: Builder, sources: Sources, *images: ImageSpec) -> BuildPlan
             )
             for number, image in enumerate(images)
         ],
-        builder.pack(sources).digest,
         python="3.11",
     )
 
@@ -61,9 +60,7 @@ def planned(builder: Builder, sources: Sources, *images: ImageSpec) -> BuildPlan
 def built(
     builder: Builder, sources: Sources, *images: ImageSpec
 ) -> tuple[dict[str, Bundle], dict[str, Path]]:
-    release, layers = builder.build(
-        planned(builder, sources, *images), builder.pack(sources), lambda _: None
-    )
+    release, layers = builder.build(planned(*images), builder.pack(sources), lambda _: None)
     return dict(release.bundles), dict(layers)
 
 
@@ -80,7 +77,7 @@ def test_every_layer_that_a_bundle_names_is_there_with_its_digest(
 def test_every_bundle_goes_by_its_digest_and_every_endpoint_has_one(
     builder: Builder, sources: Sources
 ) -> None:
-    build_plan = planned(builder, sources, ImageSpec(), MODEST)
+    build_plan = planned(ImageSpec(), MODEST)
     release, _ = builder.build(build_plan, builder.pack(sources), lambda _: None)
 
     assert all(bundle_digest(bundle) == digest for digest, bundle in release.bundles)

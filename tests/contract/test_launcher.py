@@ -14,7 +14,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from glowplug.clock import SECOND, SystemClock
-from glowplug.node import adoption, gpus, starting, zygote
+from glowplug.node import gpus, starting, zygote
 from glowplug.node.folders import Folders
 from glowplug.node.imports import Imports, read, write
 from glowplug.node.launchers import Declined, ExecLauncher, Launched, Launcher, Order
@@ -65,7 +65,6 @@ class Bench:
             log_path=str(self.folders.log("shop", "hello", name)),
             epoch=1,
             lease_ns=30 * SECOND,
-            record_path=str(adoption.rank_path(self.folders, name)),
             device=gpus.Granted("cpu").device,
             secrets=(("TOKEN", SECRET),),
         )

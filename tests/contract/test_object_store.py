@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import anyio
 import pytest
 
+from glowplug.clock import MINUTE, SystemClock
 from glowplug.errors import CallError
 from glowplug_router.objects.directory import DirectoryObjects
 from glowplug_router.objects.memory import MemoryObjects
@@ -52,6 +54,21 @@ async def test_what_is_missing_is_named(objects: ObjectStore) -> None:
     with pytest.raises(CallError) as refused:
         await read(objects, absent)
     assert refused.value.code == "not_found"
+
+
+async def test_what_is_kept_is_dated_by_when_it_was_last_wanted(objects: ObjectStore) -> None:
+    here = digest(b"here")
+    await objects.put(here, pieces(b"here"), LIMIT)
+    first = await objects.kept()
+    await anyio.sleep(0.02)  # file systems may count in ticks of 4 ms
+    await objects.missing([here])
+    second = await objects.kept()
+    await objects.delete(here)
+
+    assert list(first) == list(second) == [here]
+    assert abs(SystemClock().wall_ns() - first[here]) < MINUTE
+    assert second[here] > first[here]
+    assert await objects.kept() == {}
 
 
 async def test_bytes_with_another_digest_are_refused_and_not_kept(objects: ObjectStore) -> None:

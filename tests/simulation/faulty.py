@@ -114,6 +114,33 @@ def never_drains(
     return replace(decided, actions=kept)
 
 
+def sends_nobody_away(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    kept = tuple(a for a in decided.actions if not isinstance(a, Drain) or a.reason != "makes_way")
+    return replace(decided, actions=kept)
+
+
+def lets_candidates_wait(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    """As if none of them had to start now."""
+    hidden = {served.key for served in observed.served if served.candidate}
+    decided = plan(observed, demand, memory, now_ns)
+    kept = tuple(
+        a
+        for a in decided.actions
+        if not isinstance(a, Drain | Start)
+        or (isinstance(a, Drain) and a.reason != "makes_way")
+        or (isinstance(a, Start) and a.version not in hidden)
+    )
+    rows = tuple(
+        replace(row, rule="no_room") if row.subject in hidden else row for row in decided.explain
+    )
+    return replace(decided, actions=kept, explain=rows)
+
+
 class UnfencedNode(SimNode):
     def is_stale(self, order: Order) -> bool:
         return False
@@ -132,6 +159,7 @@ FAULTS: dict[str, tuple[Subject, ...]] = {
     "conservation": (Subject(step=loses_ends), Subject(step=drops_calls)),
     "no_idle_permit": (Subject(step=leaves_permits_idle),),
     "max": (Subject(planner=plans_above_max),),
+    "makes_way": (Subject(planner=sends_nobody_away), Subject(planner=lets_candidates_wait)),
     "room": (Subject(planner=gives_one_gpu_to_all),),
     "idempotence": (Subject(planner=forgets_what_starts),),
     "epoch": (Subject(node=UnfencedNode),),

@@ -1,4 +1,4 @@
-"""What does a test of the whole need around it? A router of its own, a person's commands, and HTTP with nothing of ours in between."""
+"""What does a test of the whole need around it? A router of its own, a person's commands, and plain HTTP."""
 
 import http.client
 import json
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,13 @@ class Answer:
     def of(cls, answer: http.client.HTTPResponse) -> "Answer":
         headers = {name.lower(): value for name, value in answer.getheaders()}
         return cls(answer.status, headers, answer.read())
+
+
+def reading(sock: socket.socket) -> http.client.HTTPResponse:
+    """Read the head of what comes back on a connection; the body is left."""
+    answer = http.client.HTTPResponse(sock, method="POST")
+    answer.begin()
+    return answer
 
 
 def refused(answer: Answer, status: int, code: str, executed: str) -> dict[str, Any]:
@@ -134,7 +142,9 @@ class Place:
         self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, method: str = "POST"
     ) -> Answer:  # fmt: skip  # one call, one line
         """Send a request; what is not bytes goes as JSON."""
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         connection = self.connect()
         try:
             connection.request(method, path, data, self.head(headers))
@@ -154,13 +164,23 @@ class Place:
         assert answer.status == 200, answer
         return answer.json
 
-    def open_call(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> socket.socket:
-        """Send a call and leave its answer to be read."""
-        data = json.dumps(body).encode()
-        names = self.head(headers) | {"host": "localhost", "content-length": str(len(data))}
+    def announce(
+        self, path: str, size: int, headers: Mapping[str, str] | None = None
+    ) -> socket.socket:
+        """Send the head of a call whose body has so many bytes, and nothing of the body."""
+        names = self.head(headers) | {"host": "localhost", "content-length": str(size)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
         sock = socket.create_connection(("127.0.0.1", self.port), WAIT_S)
-        sock.sendall(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + data)
+        sock.sendall(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode())
+        return sock
+
+    def open_call(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None
+    ) -> socket.socket:
+        """Send a call and leave its answer to be read."""
+        data = json.dumps(body).encode()
+        sock = self.announce(path, len(data), headers)
+        sock.sendall(data)
         return sock
 
     # -- what runs -------------------------------------------------------------------------------
@@ -189,7 +209,9 @@ class Place:
         return {role: pid for role, pid in known.items() if is_alive(pid)}
 
     def zygotes(self) -> list[int]:
-        return [pid for pid, what in processes_of(self.home).items() if "glowplug.node.zygote" in what]
+        return [
+            pid for pid, what in processes_of(self.home).items() if "glowplug.node.zygote" in what
+        ]
 
     def strangers(self) -> dict[int, str]:
         """Return processes of this home that nobody accounts for."""
@@ -207,7 +229,9 @@ class Place:
         connection = self.connect()
         try:
             connection.request("GET", f"/-/api/logs?app={app}&tail=1000", headers=self.head())
-            return [json.loads(line) for line in Answer.of(connection.getresponse()).body.splitlines()]
+            return [
+                json.loads(line) for line in Answer.of(connection.getresponse()).body.splitlines()
+            ]
         finally:
             connection.close()
 
@@ -249,7 +273,8 @@ def processes_of(home: Path) -> dict[int, str]:
         try:
             command = (folder / "cmdline").read_bytes()
             if command and (
-                mark in (folder / "environ").read_bytes().split(b"\0") or str(home).encode() in command
+                mark in (folder / "environ").read_bytes().split(b"\0")
+                or str(home).encode() in command
             ):
                 found[int(folder.name)] = command.replace(b"\0", b" ").decode().strip()
         except OSError:
@@ -301,11 +326,13 @@ class Load:
     def longest_gap_s(self) -> float:
         """Return the longest time in which nobody was answered."""
         at = sorted(self.answered)
-        return max(after - before for before, after in zip(at, at[1:], strict=False))
+        return max(after - before for before, after in pairwise(at))
 
 
 @contextmanager
-def load(place: Place, path: str, body: Any, *, per_second: int = 50, connections: int = 5) -> Iterator[Load]:
+def load(
+    place: Place, path: str, body: Any, *, per_second: int = 50, connections: int = 5
+) -> Iterator[Load]:
     """Keep calling while the block runs, beginning with an answer."""
     made = Load(place, path, body)
     gap_s = connections / per_second
@@ -327,7 +354,7 @@ def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T]:
     """Make calls at the same time and return their results in order."""
     results: dict[int, _T] = {}
     threads = [
-        threading.Thread(target=lambda n=n, call=call: results.__setitem__(n, call()))  # type: ignore[misc]  # defaults bind the loop's values
+        threading.Thread(target=lambda n=n, call=call: results.__setitem__(n, call()))
         for n, call in enumerate(calls)
     ]
     for thread in threads:

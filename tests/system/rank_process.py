@@ -176,7 +176,6 @@ def launch_of(tmp_path: Path, code: str, target: str = "echo", **spec: Any) -> R
         log_path=str(tmp_path / "log.jsonl"),
         epoch=1,
         lease_ns=60 * SECOND,
-        record_path=str(tmp_path / "ranks" / "rep-1.json"),
     )
 
 

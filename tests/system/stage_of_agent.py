@@ -1,9 +1,12 @@
 """What does an agent need around it to be tried? A controller that remembers, endpoints on disk, and a way to wait."""
 
+import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +15,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from glowplug.artifact import Bundle
+from glowplug.artifact import Bundle, Layer
 from glowplug.node.cgroups import detect
 from glowplug.node.messages import Desired, LogQuery, Report, Residency, Want
 from glowplug.settings import Home, environment
@@ -202,6 +205,18 @@ def wanted(
         bundle=Bundle(app="shop", layers=(), source_path=str(code)),
         bundle_digest="sha256:" + "0" * 64,
     )
+
+
+def shipped(text: str) -> tuple[Layer, bytes]:
+    """Return a code layer with that as `app.py`, and its bytes."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        info = tarfile.TarInfo("app.py")
+        info.size = len(text.encode())
+        tar.addfile(info, io.BytesIO(text.encode()))
+    data = sink.getvalue()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return Layer(kind="code", digest=digest, size_bytes=len(data)), data
 
 
 def limited(**needs: int) -> Needs:

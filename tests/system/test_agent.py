@@ -1,9 +1,6 @@
 """Does an agent keep real ranks as it was told?"""
 
-import hashlib
-import io
 import os
-import tarfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from glowplug.artifact import Bundle, Layer
+from glowplug.artifact import Bundle
 from glowplug.clock import SystemClock
 from glowplug.node.agent import run_agent
 from glowplug.node.messages import LogQuery
@@ -25,6 +22,7 @@ from system.stage_of_agent import (
     clear,
     controlled,
     leftovers,
+    shipped,
     source,
     start_agent,
     until,
@@ -111,28 +109,22 @@ async def test_a_secret_is_in_the_rank_and_in_no_file(
 
 
 async def test_code_comes_from_the_controller_by_digest(home: Home, controller: Controller) -> None:
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as tar:
-        info = tarfile.TarInfo("app.py")
-        info.size = len(HELLO.encode())
-        tar.addfile(info, io.BytesIO(HELLO.encode()))
-    digest = f"sha256:{hashlib.sha256(sink.getvalue()).hexdigest()}"
-    layer = Layer(kind="code", digest=digest, size_bytes=len(sink.getvalue()))
-    shipped = replace(wanted(Path()), bundle=Bundle(app="shop", layers=(layer,)))
-    controller.blobs = {digest: sink.getvalue()}
+    layer, data = shipped(HELLO)
+    want = replace(wanted(Path()), bundle=Bundle(app="shop", layers=(layer,)))
+    controller.blobs = {layer.digest: data}
     lost = replace(layer, digest="sha256:" + "1" * 64)
     async with agent_process(home):
         await controller.until(lambda report: True)
 
         controller.want(
-            shipped, replace(shipped, replica="r2", bundle=Bundle(app="shop", layers=(lost,)))
+            want, replace(want, replica="r2", bundle=Bundle(app="shop", layers=(lost,)))
         )
         ready = await controller.residency("r1", "ready", "failed")
         failed = await controller.residency("r2", "ready", "failed")
 
         assert ready.state == "ready", ready.detail
         assert failed.code == "start_failed"
-        assert (home.node / "bundles" / digest.removeprefix("sha256:") / "app.py").is_file()
+        assert (home.node / "bundles" / layer.digest.removeprefix("sha256:") / "app.py").is_file()
 
 
 async def test_replicas_go_on_while_the_controller_is_away(home: Home, tmp_path: Path) -> None:

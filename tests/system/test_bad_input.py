@@ -4,7 +4,6 @@ One router for all of them: after each, its processes are accounted for and the 
 """
 
 import os
-import socket
 import sqlite3
 import subprocess
 import time
@@ -15,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from glowplug.control_client import Control
+from glowplug.settings import Home
+from glowplug_packager.publishers.router import RouterPublisher
+from glowplug_packager.release import prepare
 from system.place import (
     Answer,
     Place,
@@ -23,6 +26,7 @@ from system.place import (
     memory_peak,
     place,
     processes_of,
+    reading,
     refused,
     until,
 )
@@ -63,6 +67,12 @@ def spins(ever: bool) -> int:
 async def waits(ever: bool) -> int:
     if ever:
         await anyio.sleep_forever()
+    return os.getpid()
+
+@endpoint(timeout=Timeouts(run="1s"), scale=one)
+async def blocks(ever: bool) -> int:
+    while ever:
+        pass
     return os.getpid()
 
 @endpoint(memory="150MB", scale=one)
@@ -142,45 +152,19 @@ def test_a_content_type_that_no_endpoint_takes_is_refused(router: Place) -> None
 def test_a_body_of_100_mib_is_refused_before_it_is_read(router: Place) -> None:
     gateway = router.daemons()["gateway"]
     before = memory_peak(gateway)
-    sock = announce(router, 100 * MIB)
-    with sock, sock.makefile("rb") as file:
-        head = file.readline()
-
-        assert b" 413 " in head  # not a byte of the body was sent
+    with router.announce("/bad/greet", 100 * MIB) as sock:
+        problem = refused(Answer.of(reading(sock)), 413, "too_large", "no")
 
     taken = 0
-    with announce(router, 100 * MIB) as sock:
+    with router.announce("/bad/greet", 100 * MIB) as sock:
         try:
             while taken < 100 * MIB:
                 taken += sock.send(b"x" * MIB)
         except OSError:
             pass  # the router hung up, which is what this is about
 
-    assert memory_peak(gateway) - before < 8 * MIB, taken
-
-
-def test_the_refusal_of_a_large_body_is_a_whole_problem(router: Place) -> None:
-    with announce(router, 100 * MIB) as sock:
-        problem = refused(read_answer(sock), 413, "too_large", "no")
-
     assert "--body-limit" in problem["hint"]
-
-
-def announce(router: Place, size: int) -> socket.socket:
-    """Say that a body of `size` bytes follows."""
-    sock = socket.create_connection(("127.0.0.1", router.port), 10)
-    head = router.head({"host": "localhost", "content-length": str(size)})
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    sock.sendall(f"POST /bad/greet HTTP/1.1\r\n{lines}\r\n".encode())
-    return sock
-
-
-def read_answer(sock: socket.socket) -> Answer:
-    from http.client import HTTPResponse
-
-    answer = HTTPResponse(sock, method="POST")
-    answer.begin()
-    return Answer.of(answer)
+    assert memory_peak(gateway) - before < 8 * MIB, taken
 
 
 @pytest.mark.parametrize(
@@ -258,6 +242,20 @@ def test_an_exception_is_told_with_its_class_and_without_its_traceback(router: P
     assert lines[0]["request_id"] == problem["request_id"]
 
 
+def test_an_exception_under_dev_is_told_with_its_traceback(router: Place) -> None:
+    file = router.write(
+        "desk", SHOP.format(before="", name="desk").replace("return", "assert n == 1; return")
+    )
+    with Control(router.url, router.key) as control:
+        prepared = prepare(file, dev=True, home=Home(router.home))
+        publisher = RouterPublisher(control, dev=True)
+        publisher.upload(prepared.layers, lambda *_: None)
+        assert list(publisher.deploy(prepared.release))[-1]["step"] == "done"
+
+    problem = refused(router.send("/desk/price", {"n": 2}), 500, "endpoint_error", "yes")
+    assert f'{file}", line 6' in problem["exception"]["traceback"]
+
+
 def test_an_answer_that_cannot_be_sent_is_the_endpoints_fault(router: Place) -> None:
     refused(router.send("/bad/odd", {}), 500, "bad_response", "yes")
 
@@ -278,16 +276,28 @@ def test_a_handler_that_never_returns_is_cut_and_the_next_call_works(
         until(lambda: not is_alive(before), what="the replica that spins")
 
 
+def test_a_handler_that_blocks_its_replicas_loop_is_cut_and_the_replica_replaced(
+    router: Place,
+) -> None:
+    before = router.answers("/bad/blocks", {"ever": False})
+    begun = time.monotonic()
+    refused(router.send("/bad/blocks", {"ever": True}), 504, "run_timeout", "maybe")
+    took = time.monotonic() - begun
+
+    assert took < 2.5
+    until(lambda: router.send("/bad/blocks", {"ever": False}).status == 200, what="another replica")
+    assert not is_alive(before)
+
+
 def test_a_rank_that_dies_under_a_call_is_told_and_replaced(router: Place) -> None:
     refused(router.send("/bad/dies", {}), 502, "replica_lost", "maybe")
     refused(router.send("/bad/dies", {}), 502, "replica_lost", "maybe")  # so there was another
 
 
-def test_a_rank_over_its_memory_dies_alone_and_says_why(router: Place) -> None:
-    if not any(one["memory_enforced"] for one in router.replicas("bad", "eats")):
-        router.answers("/bad/eats", {"mebibytes": 1})
-        if not router.replicas("bad", "eats")[0]["memory_enforced"]:
-            pytest.skip("this machine does not let us limit memory")
+def test_a_rank_over_its_memory_dies_alone_and_is_said_to_have(router: Place) -> None:
+    assert router.answers("/bad/eats", {"mebibytes": 1}) == MIB
+    if not all(one["memory_enforced"] for one in router.replicas("bad", "eats")):
+        pytest.skip("this machine does not let us limit memory")
     others = router.ready("bad", "greet")
 
     calls = [
@@ -296,10 +306,19 @@ def test_a_rank_over_its_memory_dies_alone_and_says_why(router: Place) -> None:
     ]
     killed, other = at_once(calls)
 
-    refused(killed, 502, "out_of_memory", "maybe")
+    refused(killed, 502, "replica_lost", "maybe")  # all that the gateway can know in time
+    failed = until(lambda: failure(router, "eats"), what="the reason")
+    assert failed["code"] == "out_of_memory"
+    assert "limit is 143 MiB" in failed["detail"]
     assert other.status == 200
     assert router.answers("/bad/eats", {"mebibytes": 1}) == MIB
     assert router.ready("bad", "greet") == others
+
+
+def failure(router: Place, endpoint: str) -> Any:
+    """Return how the last replica of an endpoint failed."""
+    shown = {one["endpoint"]: one for one in router.api("/apps/bad")["endpoints"]}
+    return shown[endpoint]["versions"][0]["failed"]
 
 
 # -- deploys that cannot be ------------------------------------------------------------------------------
@@ -308,8 +327,12 @@ BREAKS_HERE = "import nobody_has_this"
 BREAKS_THERE = 'if "bundles" in __file__:\n    raise OSError("no weights")'
 
 
-@pytest.mark.parametrize(("before", "said"), [(BREAKS_HERE, "nobody_has_this"), (BREAKS_THERE, "no weights")])
-def test_code_that_cannot_be_imported_is_not_deployed(router: Place, before: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "said"), [(BREAKS_HERE, "nobody_has_this"), (BREAKS_THERE, "no weights")]
+)
+def test_code_that_cannot_be_imported_is_not_deployed(
+    router: Place, before: str, said: str
+) -> None:
     problem = router.refused_deploy("shop", SHOP.format(before=before, name="broken"))
 
     line = 3 if before == BREAKS_HERE else 4

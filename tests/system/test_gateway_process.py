@@ -24,11 +24,13 @@ from glowplug.clock import SystemClock
 from glowplug.settings import Home
 from glowplug_router.gateway.main import run_gateway
 from glowplug_router.gateway.settings import GatewaySettings
+from glowplug_router.telemetry.logging import configure
 
 async def main():
     sock = socket.socket(fileno=int(sys.argv[2]))
     await run_gateway(Home(Path(sys.argv[1])), [sock], GatewaySettings(), SystemClock(), leash_fd=int(sys.argv[3]))
 
+configure(Path(sys.argv[1]), "gateway")
 anyio.run(main, backend_options={"use_uvloop": True})
 """
 
@@ -69,7 +71,7 @@ async def test_a_gateway_ends_in_order_and_the_socket_stays_open_for_the_next(
     # Nobody accepts, and yet nobody is refused: the connection waits for the next gateway.
     async with await anyio.connect_tcp("127.0.0.1", sock.getsockname()[1]):
         pass
-    log = (tmp_path / "node" / "logs" / "system" / "gateway.jsonl").read_text()
+    log = (tmp_path / "gateway.jsonl").read_text()
     assert "loaded snapshot 1" in log
     assert token not in log
     for link in rank.links:

@@ -236,10 +236,11 @@ async def test_a_handler_that_never_returns_fails_the_rank(tmp_path: Path) -> No
         rid = rank.gateway.open(_path(tmp_path / "gate"))
 
         assert (await rank.gateway.refused(rid))[:2] == ("run_timeout", "yes")
+        assert rank.gateway.hellos[-1].permits == 0  # the thread still has it
         await rank.gateway.until(lambda: rank.gateway.hellos[-1].state == "draining")
+        assert (await rank.gateway.refused(rank.gateway.open()))[:2] == ("draining", "no")
         stats = await rank.stats()
         assert (stats.state, stats.code) == ("failed", "run_timeout")
-        assert (await rank.gateway.refused(rank.gateway.open()))[:2] == ("draining", "no")
         assert await rank.exit_code() == 4
 
 
@@ -250,8 +251,10 @@ async def test_the_callers_own_deadline_does_not_fail_the_rank(tmp_path: Path) -
         rid = rank.gateway.open(_path(gate), call(timeout_ns=50 * MILLISECOND))
 
         assert (await rank.gateway.refused(rid))[:2] == ("deadline", "yes")
+        assert rank.gateway.hellos[-1].permits == 0
         await _open(gate)
         await _until_inflight(rank, 0)
+        await rank.gateway.until(lambda: rank.gateway.hellos[-1].permits == 1)
         assert (await rank.stats()).state == "ready"
 
 

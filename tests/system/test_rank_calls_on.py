@@ -119,7 +119,7 @@ async def test_a_blocking_call_from_async_code_is_refused_with_the_fix(tmp_path:
     async with ready(launch_of(tmp_path, code, is_async=True)) as rank:
         _, _, refusal = await rank.gateway.refused(rank.gateway.open(b'{"text": "hi"}'))
 
-        assert "aremote" in refusal["detail"]
+        assert "aremote" in refusal["hint"]
 
 
 async def _asked(gateway: Gateway) -> Frame:

@@ -1,6 +1,5 @@
 """Does a real rank process start, change and end as its control socket is told?"""
 
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from glowplug.clock import MILLISECOND
 from glowplug.errors import CallError
 from glowplug.node.messages import RankStats
-from glowplug.node.processes import identity
 from glowplug.wire.frames import Kind
 from glowplug.wire.messages import Command, to_json
 from system.rank_process import Rank, call, edited, launch_of, logged, ready, running
@@ -164,27 +162,6 @@ async def test_hooks_run_in_order_on_the_thread_that_answers(tmp_path: Path) -> 
         ]
 
 
-async def test_the_record_says_who_the_process_is_and_holds_no_secret(tmp_path: Path) -> None:
-    launch = replace(launch_of(tmp_path, SLOW, is_async=True), secrets=(("TOKEN", "s3cret"),))
-    async with ready(launch) as rank:
-        text = Path(launch.record_path).read_bytes()
-        record = msgspec.json.decode(text)
-        who = identity(rank.process.pid)
-        assert who is not None
-        assert (record["pid"], record["start_time"], record["boot_id"]) == (
-            who.pid,
-            who.start_ticks,
-            who.boot_id,
-        )
-        assert (record["replica"], record["version"], record["epoch"]) == (
-            "rep-1",
-            "demo/echo@1",
-            1,
-        )
-        assert b"s3cret" not in text
-        assert os.getsid(rank.process.pid) == rank.process.pid
-
-
 async def test_an_import_error_is_told_with_its_traceback_before_the_rank_ends(
     tmp_path: Path,
 ) -> None:
@@ -245,9 +222,6 @@ async def test_new_code_is_swapped_in_around_the_loaded_object(tmp_path: Path) -
             "load cpu s3cret "
         ]
         assert rank.gateway.hellos[-1].version == "demo/echo@2"
-        assert (
-            msgspec.json.decode(Path(launch.record_path).read_bytes())["version"] == "demo/echo@2"
-        )
 
 
 async def test_code_edited_where_it_lies_is_swapped_in_too(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from glowplug.errors import ConfigError
 from glowplug.settings import Home
 from glowplug.wire.messages import to_json
 from glowplug_packager.release import prepare
-from glowplug_router.up_file import down, running
+from glowplug_router.supervisor.up_file import down, running
 from system.up_process import Router, gone, router, start, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -261,7 +261,7 @@ def detached_in_a_child(folder: Path, said: list[str]) -> str:
     code = (
         "import sys, json; from pathlib import Path; from glowplug.settings import Home\n"
         "from glowplug.errors import GlowplugError\n"
-        "from glowplug_router.settings import UpSettings; from glowplug_router.detach import run_detached\n"
+        "from glowplug_router.settings import UpSettings; from glowplug_router.supervisor.detach import run_detached\n"
         "said = []\n"
         "try:\n"
         "    url = run_detached(UpSettings(home=Home(Path(sys.argv[1])), port=0), said.append)\n"
@@ -291,9 +291,7 @@ def test_a_signal_stops_the_router_in_order(tmp_path: Path, number: int) -> None
 
     log = (tmp_path / "node" / "logs" / "system" / "supervisor.jsonl").read_text()
     ended = [
-        json.loads(line)["role"]
-        for line in log.splitlines()
-        if json.loads(line)["event"] == "ended"
+        json.loads(line)["role"] for line in log.splitlines() if json.loads(line)["event"] == "ended"
     ]
     assert ended == ["gateway", "controller", "agent"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from glowplug.clock import SECOND, SystemClock
 from glowplug.node.processes import is_alive
 from glowplug.settings import Home
-from glowplug_router.up_file import Up, UpFile
+from glowplug_router.supervisor.up_file import Up, UpFile
 
 ROOT = Path(__file__).parents[2]
 READY_S = 30.0
@@ -26,7 +26,7 @@ from pathlib import Path
 from glowplug.errors import GlowplugError
 from glowplug.settings import Home
 from glowplug_router.settings import UpSettings
-from glowplug_router.supervisor import run_up
+from glowplug_router.supervisor.main import run_up
 try:
     settings = UpSettings(home=Home(Path(sys.argv[1])), port=int(sys.argv[2]), keep=sys.argv[3] == "keep")
     sys.exit(run_up(settings, lambda text: print(text, flush=True)))

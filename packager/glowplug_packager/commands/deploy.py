@@ -10,7 +10,7 @@ from glowplug.commands.places import profile_option
 from glowplug.control_client import Control
 from glowplug.errors import ConfigError
 from glowplug.settings import home
-from glowplug_packager.commands.publishing import publish
+from glowplug_packager.commands.publishing import Published, publish
 from glowplug_packager.release import prepare
 
 
@@ -31,7 +31,7 @@ def deploy(
     message: str,
     root: Path | None,
     refresh: bool,
-    profile: str | None,  # click
+    profile: str | None,
 ) -> None:
     """Build FILE's endpoints and put them into service.
 
@@ -49,13 +49,17 @@ def deploy(
         prepared = prepare(
             file, root=root, message=message, home=home(), refresh=refresh, progress=out.note
         )
-        published = publish(out, control, prepared)
-    seconds = (clock.now_ns() - begun_ns) / SECOND
-    app = prepared.release.app
-    out.say(f"{app} serves generation {published.done['generation']} ({seconds:.1f} s)")
+        published = publish(out, control, prepared, str(file))
+    _told(out, prepared.release.app, published, (clock.now_ns() - begun_ns) / SECOND)
+
+
+def _told(out: Output, app: str, published: Published, seconds: float) -> None:
+    generation = published.done["generation"]
+    if published.unchanged:
+        out.say(f"nothing changed: {app} serves generation {generation}")
+    else:
+        out.say(f"{app} serves generation {generation} ({seconds:.1f} s)")
     for curl in published.curls.values():
-        out.say(f"  {curl}")
-    out.result(
-        {"event": "done", "app": app, "seconds": round(seconds, 3), "curl": published.curls}
-        | published.done
-    )
+        out.say(f"\n  {curl}")
+    record = {"event": "done", "app": app, "seconds": round(seconds, 3), "curl": published.curls}
+    out.result(record | published.done | {"unchanged": published.unchanged})

@@ -1,31 +1,27 @@
 """How does one work on a file? `glowplug dev app.py`: serve it here, and put every save into service at once."""
 
-import json
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from glowplug.clock import SECOND, SystemClock
 from glowplug.commands.logs import render
-from glowplug.commands.output import Output, verb
+from glowplug.commands.output import Output, error_record, verb
 from glowplug.control_client import Control
 from glowplug.errors import ConfigError, GlowplugError
-from glowplug.profiles import Place, load
-from glowplug.settings import Home, environment, home
+from glowplug.settings import Home, home
+from glowplug_packager.commands.own_router import own_router
 from glowplug_packager.commands.publishing import Published, publish
+from glowplug_packager.commands.saves import Saves
 from glowplug_packager.ports import Prepared
 from glowplug_packager.release import prepare
+from glowplug_packager.sources import find_root
 
-UP_WAIT_S = 30.0
-DOWN_WAIT_S = 15.0
-WATCH_END_S = 2.0
-DEBOUNCE_MS = 20  # editors write a file in several steps
+_ENDS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
+_BAD = {"error", "critical"}
 
 
 @click.command()
@@ -40,144 +36,128 @@ DEBOUNCE_MS = 20  # editors write a file in several steps
 def dev(out: Output, file: Path, port: int, root: Path | None) -> None:
     """Serve FILE on this machine and reload it on every save.
 
-    When only handler code changed, the loaded model is kept. Tracebacks go to the caller. Ctrl-C stops everything.
+    When only handler code changed, the loaded model is kept. Ctrl-C stops everything.
     """
     if not file.is_file():
         raise ConfigError(
             f"there is no file {file}", hint="`glowplug init hello` makes a first one"
         )
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _ENDS:
+        signal.signal(number, _interrupt)
     place = Home(home().root / "dev")
-    with _router(place, port, out) as here, Control(here.url, here.key) as control:
-        work = _Work(out, control, file, root, place)
-        prepared = work.reload(first=True)
-        assert prepared is not None
-        stop = threading.Event()
-        follower = threading.Thread(
-            target=_follow, args=(out, here, prepared.release.app, stop), daemon=True
-        )
-        follower.start()
+    # Saves are noticed from before the first look at the file, so that none falls in between.
+    with (
+        Saves(find_root(file) if root is None else root, but=home().root) as saves,
+        own_router(place, port, out) as here,
+        Control(here.url, here.key) as control,
+        Control(here.url, here.key) as ears,  # closed before the router, which would wait for it
+    ):
+        work = Work(out, control, file, root, place)
         try:
-            for _ in _saves(prepared.root):
+            work.reload(first=True)
+            threading.Thread(target=_follow, args=(out, ears, work), daemon=True).start()
+            while True:
+                saves.wait()
                 work.reload(first=False)
         except KeyboardInterrupt:
             out.note("stopping")
-        finally:
-            stop.set()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-class _Work:
+class Work:
     """The file that is worked on, and what of it serves."""
 
-    def __init__(self, out: Output, control: Control, file: Path, root: Path | None, place: Home) -> None:
+    def __init__(
+        self, out: Output, control: Control, file: Path, root: Path | None, place: Home
+    ) -> None:
+        self.app = ""
         self._out = out
+        self._quiet = Output(as_json=out.as_json, muted=True)
         self._control = control
         self._file = file
         self._root = root
         self._place = place
         self._clock = SystemClock()
-        self._replicas: frozenset[str] = frozenset()
+        self.shown = ""  # the last failure, which the log would only repeat
 
-    def reload(self, *, first: bool) -> Prepared | None:
-        """Deploy what is on disk. Only the first time is a failure the end: later the old code goes on serving."""
-        out, begun_ns = self._out, self._clock.now_ns()
-        quiet = out if first else Output(as_json=out.as_json, muted=True)
+    def reload(self, *, first: bool) -> None:
+        """Deploy what is on disk. Only the first time is a failure the end: later the old code serves on."""
+        begun_ns = self._clock.now_ns()
+        before = self._replicas()
         try:
-            prepared = prepare(self._file, root=self._root, home=self._place, dev=True, progress=out.note)
-            published = publish(quiet, self._control, prepared, dev=True)
+            prepared, published = self._deployed(self._out if first else self._quiet)
         except GlowplugError as error:
             if first:
                 raise
-            out.event({"event": "failed", "code": error.code, "message": error.message})
-            out.say(click.style(f"✗ {error.message}", fg="red"))
-            out.say("  the last good code goes on serving")
-            return None
-        self._told(published, (self._clock.now_ns() - begun_ns) / SECOND, first=first)
-        return prepared
-
-    def _told(self, published: Published, seconds: float, *, first: bool) -> None:
-        out, control = self._out, self._control
-        kept = bool(published.replicas) and published.replicas <= self._replicas
-        self._replicas = published.replicas or self._replicas
-        if first:
-            out.say(f"serving at {control.url}; save to reload, Ctrl-C to stop")
-            for curl in published.curls.values():
-                out.say(f"  {curl}")
-        elif published.replicas:
-            how = "model kept" if kept else "started anew"
-            out.say(click.style("✓", fg="green") + f" reloaded in {seconds:.2f} s, {how}")
-        name = "serving" if first else "reloaded"
-        record = {"event": name, "url": control.url, "key": control.key, "seconds": round(seconds, 3), "kept": kept}
-        out.event(record | {"curl": published.curls})
-        sys.stdout.flush()
-
-
-@contextmanager
-def _router(place: Home, port: int, out: Output) -> Iterator[Place]:
-    """Run a router and a node of our own while the file is worked on."""
-    place.root.mkdir(parents=True, exist_ok=True)
-    env = dict(environment()) | {"GLOWPLUG_HOME": str(place.root)}
-    log = (place.root / "up.log").open("wb")
-    command = [sys.executable, "-m", "glowplug", "up", "--port", str(port), "--json"]
-    process = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        record = json.loads(line) if line else {}
-        if record.get("event") != "up":
-            process.wait(DOWN_WAIT_S)
-            problem = record.get("error") or {
-                "message": (place.root / "up.log").read_text()[-500:] or "it ended at once"
-            }
-            raise ConfigError(
-                f"the router did not start: {problem['message']}", hint=problem.get("hint", "")
+            self._failed(error)
+            return
+        self.app = prepared.release.app
+        if first or self.shown or not published.unchanged:
+            kept = published.replicas <= before
+            self._told(
+                published, (self._clock.now_ns() - begun_ns) / SECOND, first=first, kept=kept
             )
-        out.note(f"router and node run in {place.root}")
-        yield load(place.profiles).get("local")
-    finally:
-        process.terminate()
-        try:
-            process.wait(DOWN_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+        self.shown = ""
+
+    def _replicas(self) -> frozenset[str]:
+        """Return the replicas there are; one of them that becomes the new version keeps its model."""
+        if not self.app:
+            return frozenset()
+        endpoints = self._control.get(f"/apps/{self.app}")["endpoints"]
+        versions = [version for one in endpoints for version in one["versions"]]
+        return frozenset(replica["id"] for one in versions for replica in one["replicas"])
+
+    def _deployed(self, out: Output) -> tuple[Prepared, Published]:
+        prepared = prepare(
+            self._file, root=self._root, home=self._place, dev=True, progress=self._out.note
+        )
+        return prepared, publish(out, self._control, prepared, str(self._file), dev=True)
+
+    def _failed(self, error: GlowplugError) -> None:
+        self.shown = error.message
+        record = error_record(error)
+        self._out.event({"event": "failed"} | record)
+        self._out.say(f"{click.style('✗', fg='red')} {error.message.rstrip()}")
+        if "deploy again" not in error.hint:  # a save does that here
+            for line in error.hint.splitlines():
+                self._out.say(f"  {line}")
+        self._out.say("  the last good code serves on; save again when it is mended")
+
+    def _told(self, published: Published, seconds: float, *, first: bool, kept: bool) -> None:
+        out, control = self._out, self._control
+        mark = click.style("✓", fg="green")
+        if first:
+            out.say(f"{mark} serving at {control.url}; save to reload, Ctrl-C to stop")
+            for curl in published.curls.values():
+                out.say(f"\n  {curl}")
+        elif published.unchanged:
+            out.say(f"{mark} as before: what serves is what is saved")
+        else:
+            how = "the model was kept" if kept else "loaded anew"
+            out.say(f"{mark} reloaded in {seconds:.2f} s, {how}")
+        name = "serving" if first else "reloaded"
+        record = {"event": name, "url": control.url, "key": control.key, "app": self.app}
+        out.event(record | {"seconds": round(seconds, 3), "kept": kept, "curl": published.curls})
 
 
-def _watch(root: Path, saved: threading.Event, stop: threading.Event) -> None:
-    """Set `saved` after every change of a source file under `root`."""
-    from watchfiles import DefaultFilter, watch
-
-    for _changes in watch(
-        root,
-        watch_filter=DefaultFilter(),
-        debounce=DEBOUNCE_MS * 4,
-        step=DEBOUNCE_MS,
-        stop_event=stop,
-        raise_interrupt=False,
-    ):
-        saved.set()
-
-
-def _follow(out: Output, here: Place, app: str, stop: threading.Event) -> None:
-    """Show what the endpoints print, as it comes."""
-    control = Control(here.url, here.key)
+def _follow(out: Output, ears: Control, work: Work) -> None:
+    """Show what the endpoints print, and what goes wrong in them, as it comes."""
+    params = {"app": work.app, "follow": 1, "tail": 0}
     try:
-        for line in control.lines("GET", "/logs", params={"app": app, "follow": 1, "tail": 0}):
-            if stop.is_set():
-                return
-            if line.get("stream") in {"stdout", "stderr"} or line.get("level") in {
-                "error",
-                "critical",
-            }:
+        for line in ears.lines("GET", "/logs", params=params):
+            if _is_worth(line, work.shown):
                 out.say(render(line))
+                out.event({"event": "log"} | line)
     except GlowplugError:
-        return  # the router is stopping
-    finally:
-        control.close()
+        return  # we are stopping
+
+
+def _is_worth(line: dict[str, Any], shown: str) -> bool:
+    """Say whether a person should see a line: what the code printed, and failures that were not shown yet."""
+    if line.get("stream") in {"stdout", "stderr"}:
+        return True
+    last = str(line.get("text", "")).strip().rpartition("\n")[2]
+    return line.get("level") in _BAD and line.get("stream") != "lifecycle" and last not in shown

@@ -9,21 +9,39 @@ from glowplug.commands.output import Output, verb
 from glowplug.errors import ConfigError, DefinitionError
 from glowplug.settings import home
 from glowplug.units import size_bytes
-from glowplug_router.detach import run_detached
 from glowplug_router.settings import PORT, UpSettings
-from glowplug_router.supervisor import run_up
-from glowplug_router.up_file import down as stop_router
-from glowplug_router.up_file import running
+from glowplug_router.supervisor.detach import run_detached
+from glowplug_router.supervisor.main import run_up
+from glowplug_router.supervisor.up_file import down as stop_router
+from glowplug_router.supervisor.up_file import running
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=PORT, show_default=True, help="0 takes a free one.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name it answers to, besides loopback's.")
-@click.option("--allow-origin", "origins", multiple=True, metavar="URL", help="A web page that may call it.")
-@click.option("--body-limit", default="64MiB", show_default=True, metavar="SIZE", help="Larger bodies are refused.")
-@click.option("--detach", is_flag=True, help="Return when it answers; it runs on in the background.")
-@click.option("--keep", is_flag=True, help="When it stops, leave replicas for the next `up` to adopt.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name it answers to, besides loopback's.",
+)
+@click.option(
+    "--allow-origin", "origins", multiple=True, metavar="URL", help="A web page that may call it."
+)
+@click.option(
+    "--body-limit",
+    default="64MiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Larger bodies are refused.",
+)
+@click.option(
+    "--detach", is_flag=True, help="Return when it answers; it runs on in the background."
+)
+@click.option(
+    "--keep", is_flag=True, help="When it stops, leave replicas for the next `up` to adopt."
+)
 @verb
 def up(
     out: Output,
@@ -32,15 +50,20 @@ def up(
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
     body_limit: str,
-    detach: bool,  # noqa: FBT001  # flags of the command line
-    keep: bool,  # noqa: FBT001
+    detach: bool,
+    keep: bool,
 ) -> None:
     """Start the router and a node on this machine: gateway, controller and agent.
 
     The first start makes a key and the profile `local`. Authentication is always on.
     """
     settings = UpSettings(
-        host=host, port=port, hosts=hosts, origins=origins, body_max_bytes=_size(body_limit), keep=keep
+        host=host,
+        port=port,
+        hosts=hosts,
+        origins=origins,
+        body_max_bytes=_size(body_limit),
+        keep=keep,
     )
 
     def ready(url: str) -> None:
@@ -67,5 +90,8 @@ def down(out: Output) -> None:
     place = home()
     found = running(place)
     stopped = stop_router(place, SystemClock())
-    out.say(f"stopped (pid {found.pid})" if stopped and found else f"no router runs in {place.root}")
+    if stopped and found is not None:
+        out.say(f"stopped the router at {found.url} (pid {found.pid})")
+    else:
+        out.say(f"no router runs in {place.root}")
     out.result({"stopped": stopped})

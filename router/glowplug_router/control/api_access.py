@@ -61,7 +61,7 @@ class Access:
             expires_wall_ns=now_ns + asked.expires_s * SECOND if asked.expires_s else 0,
         )
         await catalog.add_key(key)
-        self._parts.world.changed.fire()
+        await self._parts.world.acted()
         return answer({**_shown(key), "key": plain}, 201)
 
     async def revoke_key(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class Access:
             raise call_error(
                 "not_found", f"there is no key {id}", executed="no", hint="`glowplug keys list`"
             )
-        self._parts.world.changed.fire()
+        await self._parts.world.acted()
         return answer({"id": id, "revoked": True})
 
     async def secrets(self, request: Request) -> Response:

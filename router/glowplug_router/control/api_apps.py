@@ -14,6 +14,7 @@ from glowplug.node.messages import LogQuery
 from glowplug.spec import Json
 from glowplug_router.control import views
 from glowplug_router.control.deploy import Deployer
+from glowplug_router.control.garbage import remove_orphans
 from glowplug_router.control.parts import Parts, answer, body_of, json_of
 from glowplug_router.control.request import patched, wanted
 from glowplug_router.control.steps import Step, failed, line
@@ -78,7 +79,10 @@ class Apps:
             raise call_error("forbidden", message, executed="no")
 
         async def work(tell: Tell) -> Deployment:
-            return await self._deployer.deploy(asked, tell)
+            done = await self._deployer.deploy(asked, tell)
+            parts = self._parts
+            await remove_orphans(parts.objects, parts.world.catalog, parts.clock.wall_ns())
+            return done
 
         return StreamingResponse(_steps(work), media_type=_NDJSON)
 
@@ -107,7 +111,7 @@ class Apps:
             raise call_error("not_found", f"there is no endpoint {app}/{endpoint}", executed="no")
         policy = patched(known, await json_of(request, dict[str, Json]))
         await catalog.set_policy(app, endpoint, policy)
-        self._parts.world.changed.fire()
+        await self._parts.world.acted()
         return answer(policy)
 
     # -- looking ---------------------------------------------------------------------------------

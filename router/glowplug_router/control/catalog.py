@@ -51,6 +51,10 @@ class Catalog:
         """Return the bundle a version runs in."""
         return self.bundles[version.bundle_digest]
 
+    def layers(self) -> frozenset[str]:
+        """Return the digests of all layers that some version needs, live or not: a rollback may want them."""
+        return frozenset(layer.digest for one in self.bundles.values() for layer in one.layers)
+
     def policy(self, version: Version) -> Policy:
         """Return the policy of a version's endpoint."""
         return self.policies.get((version.app, version.endpoint), Policy())

@@ -99,7 +99,7 @@ class Deployer:
                 rollback_of=0,
             )
             done = await self._world.catalog.commit(stopped, ())
-            await self._acted()
+            await self._world.acted()
             return done
 
     # -- the way there ---------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Deployer:
         leaving = sorted(set(routed) - {version.key for version in target.versions})
         if leaving:
             tell(Step(step="drain", state="running", detail=", ".join(leaving)))
-        await self._acted()
+        await self._world.acted()
         return done
 
     async def _commit(self, target: Target, live: Deployment | None) -> Deployment:
@@ -153,14 +153,6 @@ class Deployer:
             policies=target.declared,
         )
         return await self._world.catalog.commit(deployment, target.policies)
-
-    async def _acted(self) -> None:
-        """Wait until the loop has gone round with what was committed: who is told `done` is answered by the new one."""
-        moved = self._world.moved
-        for _ in range(2):  # the round that is under way may have begun before the commit
-            count = moved.count
-            self._world.changed.fire()
-            await moved.after(count)
 
     # -- what there is ---------------------------------------------------------------------------
 

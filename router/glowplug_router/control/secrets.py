@@ -1,7 +1,6 @@
 """Where do secrets lie on one machine? In one file that only its owner can read, replaced whole on every change."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from anyio import Lock, to_thread
 
 from glowplug.errors import ConfigError, call_error
+from glowplug.files import replace_file
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 VALUE_MAX_BYTES = 64 * 1024  # what a rank's environment can bear
@@ -76,19 +76,4 @@ class FileSecrets:
         return {str(name): str(value) for name, value in kept.items()}
 
     def _save(self, kept: dict[str, str]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_private(self._path, json.dumps(kept, sort_keys=True))
-
-
-def replace_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner alone from its first byte on."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        replace_file(self._path, json.dumps(kept, sort_keys=True).encode(), durable=True)

@@ -110,7 +110,6 @@ def _version(
         for one in found
         if one.address and (one.state in {"ready", "draining"} or _swapping(world, one))
     )
-    starting = sum(1 for one in found if one.state == "starting")
     return RouteVersion(
         number=version.number,
         permille=permille,
@@ -121,7 +120,6 @@ def _version(
         queue_ns=version.spec.timeouts.queue_ns,
         start_ns=version.spec.timeouts.start_ns,
         run_ns=version.spec.timeouts.run_ns,
-        starting=starting,
         failed=_failed(world, version, found),
         dev=version.key in world.fleet.dev,
     )

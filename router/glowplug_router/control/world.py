@@ -45,6 +45,13 @@ class World:
         others = tuple(one for one in self.memory.versions if one.key != key)
         self.memory = replace(self.memory, versions=others)
 
+    async def acted(self) -> None:
+        """Wait until the loop has gone round with what was committed: gateways hear it before our answer."""
+        for _ in range(2):  # the round that is under way may have begun before the commit
+            count = self.moved.count
+            self.changed.fire()
+            await self.moved.after(count)
+
     @property
     def epoch(self) -> int:
         """Return the epoch this controller took."""

@@ -60,7 +60,7 @@ class Call:
 
     __slots__ = (
         "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
-        "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "query",
+        "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "pinned", "query",
         "request_id", "rid", "sent_ns", "tenant", "trace",
     )  # fmt: skip  # a line each would hide the class
 
@@ -82,6 +82,7 @@ class Call:
         chain: tuple[str, ...] = (),
         parent: int = 0,
         has_asked: bool = False,
+        pinned: bool = False,
     ) -> None:
         self.caller = caller
         self.lane = lane
@@ -98,6 +99,7 @@ class Call:
         self.chain = chain
         self.parent = parent
         self.has_asked = has_asked  # the caller set the deadline; otherwise it ends with the first byte of the answer
+        self.pinned = pinned  # the caller named the version: no other will do
         self.number = 0  # given by the engine
         self.arrived_ns = 0
         self.sent_ns = 0

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import msgspec
 from anyio.abc import TaskGroup
 
-from glowplug.clock import Clock
+from glowplug.backoff import backoff_ns
+from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug.errors import GlowplugError
 from glowplug.wire.channel import Channel, Exchange, dial_channel
 from glowplug.wire.messages import Hello
@@ -15,8 +16,8 @@ from glowplug_router.gateway.snapshot import decode
 from glowplug_router.records import Snapshot
 
 _LOG = logging.getLogger("glowplug.gateway")
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MAX_S = 1.0
+RETRY_FIRST_NS = 50 * MILLISECOND
+RETRY_MAX_NS = SECOND
 SNAPSHOT_PATH = "/-/snapshot"
 DEMAND_PATH = "/-/demand"
 
@@ -46,18 +47,18 @@ class ControlLink:
 
     async def run(self, tasks: TaskGroup) -> None:
         """Keep the channel up until cancelled."""
-        delay_s = BACKOFF_FIRST_S
+        failures = 0
         while True:
             try:
                 channel = await dial_channel(
                     self._address, self._hello, self._asked, tasks.start_soon
                 )
             except (OSError, GlowplugError):
-                delay_s = min(delay_s * 2, BACKOFF_MAX_S)
+                failures += 1
             else:
-                delay_s = BACKOFF_FIRST_S
                 await self._stay(channel)
-            await self._clock.sleep(delay_s)
+                failures = 1
+            await self._clock.sleep(backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS) / SECOND)
 
     async def _stay(self, channel: Channel) -> None:
         _LOG.info("connected to the controller")

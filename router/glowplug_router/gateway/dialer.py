@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
-from glowplug.clock import Clock
+from glowplug.backoff import backoff_ns
+from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug.errors import WireError
 from glowplug.wire.transport import dial
 from glowplug_router.gateway.links import DataLink
-from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.snapshot import Listed
 
-BACKOFF_FIRST_S = 0.02  # a rank that swaps its code in place may blink
-BACKOFF_MAX_S = 1.0
+RETRY_FIRST_NS = 20 * MILLISECOND  # a rank that swaps its code in place may blink
+RETRY_MAX_NS = SECOND
 
 MakeLink = Callable[[str], DataLink]
 
@@ -21,12 +21,9 @@ MakeLink = Callable[[str], DataLink]
 class Dialer:
     """Keeps one link to each listed replica."""
 
-    def __init__(
-        self, make_link: MakeLink, reporter: Reporter, clock: Clock, tasks: TaskGroup
-    ) -> None:
+    def __init__(self, make_link: MakeLink, clock: Clock, tasks: TaskGroup) -> None:
         self.links: dict[str, DataLink] = {}
         self._make_link = make_link
-        self._reporter = reporter
         self._clock = clock
         self._tasks = tasks
         self._scopes: dict[str, CancelScope] = {}
@@ -47,20 +44,17 @@ class Dialer:
                 self.links[id].leave()
 
     async def _keep(self, id: str, address: str, scope: CancelScope) -> None:
-        delay_s = BACKOFF_FIRST_S
+        failures = 0
         with scope:
             while True:
                 try:
                     link = await dial(address, lambda: self._make_link(id))
                 except (OSError, WireError):
-                    if delay_s == BACKOFF_FIRST_S:  # once for each time it goes away
-                        self._reporter.lost(id)
+                    failures += 1
                 else:
                     await self._stay(id, link)
-                    delay_s = BACKOFF_FIRST_S
-                    self._reporter.lost(id)
-                await self._clock.sleep(delay_s)
-                delay_s = min(delay_s * 2, BACKOFF_MAX_S)
+                    failures = 1
+                await self._clock.sleep(backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS) / SECOND)
 
     async def _stay(self, id: str, link: DataLink) -> None:
         key, replica = self._listed[id]

@@ -6,6 +6,7 @@ the permit is free. Mostly both happen at once; after a disconnect the caller's 
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import assert_never
 
 from glowplug.clock import SECOND, Clock
@@ -33,6 +34,7 @@ from glowplug_router.gateway.calls import Call, Carrier
 from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.problems import Trouble, refusal
 from glowplug_router.gateway.reporter import Reporter
+from glowplug_router.gateway.routes import Lane
 from glowplug_router.gateway.tally import Tallies
 
 GRACE_NS = SECOND // 2  # the replica knows the deadline too and says more about it: it goes first
@@ -52,6 +54,8 @@ class Engine:
         self.links: dict[str, Carrier] = {}  # replicas that may get calls, or still have some
         self.ready: dict[str, int] = {}  # version -> links that stand; none when there is none
         self._serves: dict[str, str] = {}  # replica -> version
+        # Endpoint -> a version with traffic now; whoever knows the routes sets it.
+        self.redraw: Callable[[str], Lane | None] = lambda _: None
         self._clock = clock
         self._metrics = metrics
         self._reporter = reporter
@@ -291,6 +295,13 @@ class Engine:
         lane = call.lane
         lane.tally.queued -= 1
         self._reporter.changed(lane.tally)
+        if effect.code == "version_not_found" and not (call.pinned or call.over):
+            other = self.redraw(lane.name)
+            if other is not None and other.key != lane.key:
+                # Its version left while it waited, or was on its way to it: it never ran.
+                call.lane = other
+                self.arrive(call)
+                return
         if not call.over:
             why = lane.tally.failed if effect.code == "start_failed" else ""
             trouble = refusal(effect.code, lane.key, why=why, retry_after_ns=effect.retry_after_ns)

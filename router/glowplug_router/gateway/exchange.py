@@ -158,7 +158,7 @@ class Exchange:
 
     def start(self) -> None:
         """Make the call, or say why not; the body is here."""
-        front = self._front
+        front, pinned = self._front, self._lane is not None
         self._request_id = front.request_id(self._known.get(REQUEST_ID))
         if self.trouble is None and front.stopping:
             self.trouble = refusal(
@@ -172,9 +172,9 @@ class Exchange:
             front.metrics.refuse(self.trouble.code)
             self._write_trouble(self.trouble)
             return
-        front.engine.arrive(self._make_call())
+        front.engine.arrive(self._make_call(pinned=pinned))
 
-    def _make_call(self) -> Call:
+    def _make_call(self, *, pinned: bool) -> Call:
         target, lane, grant, asked = self._target, self._lane, self._grant, self._wishes
         assert target is not None, "past the door"
         assert lane is not None, "past the door"
@@ -197,6 +197,7 @@ class Exchange:
             trace=asked.trace,
             idempotency_key=asked.idempotency_key,
             has_asked=asked.timeout_ns > 0,
+            pinned=pinned,
         )
         return call
 
@@ -216,21 +217,11 @@ class Exchange:
     # -- Caller ----------------------------------------------------------------------------------------
 
     def head(self, call: Call, response: Response, body: bytes, *, final: bool) -> None:
-        front, transport = self._front, self._guard.transport
+        transport = self._guard.transport
         if not final:
             self._begin_stream(call, response, body)
             return
-        head = b"%b%bx-request-id: %b\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
-            front.heads.of(
-                response.status, response.headers, response.executed, call.lane.number, call.attempt
-            ),
-            _timing(call, response),
-            call.request_id.encode(),
-            COLD if call.cold else b"",
-            front.date,
-            b"" if self.keep_alive else CLOSE,
-            len(body),
-        )
+        head = self._head_of(call, response, b"content-length: %d\r\n\r\n" % len(body))
         if len(body) > JOIN_MAX:
             transport.write(head)
             transport.write(body)
@@ -239,14 +230,19 @@ class Exchange:
         self._finish()
 
     def _begin_stream(self, call: Call, response: Response, body: bytes) -> None:
-        front = self._front
         self._is_chunked = not self.http10
         self._stream = next(
             (value for name, value in response.headers if name == "content-type"), "?"
         )
         if self.http10:
             self.keep_alive = False  # the end of the connection is the end of the body
-        head = b"%b%bx-request-id: %b\r\n%b%b%b%b" % (
+        framing = CHUNKED if self._is_chunked else b"\r\n"
+        self._guard.transport.write(self._head_of(call, response, framing))
+        self.chunk(call, body)
+
+    def _head_of(self, call: Call, response: Response, framing: bytes) -> bytes:
+        front = self._front
+        return b"%b%bx-request-id: %b\r\n%b%b%b%b" % (
             front.heads.of(
                 response.status, response.headers, response.executed, call.lane.number, call.attempt
             ),
@@ -255,10 +251,8 @@ class Exchange:
             COLD if call.cold else b"",
             front.date,
             b"" if self.keep_alive else CLOSE,
-            CHUNKED if self._is_chunked else b"\r\n",
+            framing,
         )
-        self._guard.transport.write(head)
-        self.chunk(call, body)
 
     def chunk(self, call: Call, body: bytes) -> None:
         if not body:

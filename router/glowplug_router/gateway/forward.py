@@ -29,6 +29,12 @@ class Forward:
     def __init__(self) -> None:
         self.channel: Callable[[], Channel | None] = lambda: None
 
+    @property
+    def is_connected(self) -> bool:
+        """Say whether there is a controller to ask."""
+        channel = self.channel()
+        return channel is not None and not channel.closed
+
     async def ask(self, request: Request) -> Response:
         """Return the controller's answer, streamed as it comes."""
         channel = self.channel()
@@ -76,7 +82,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 def _answer(request: Request, head: Head, body: Incoming) -> Response:
     headers = {name: value for name, value in head.headers if name not in DROPPED}
     headers["x-request-id"] = request.scope["request_id"]
-    headers["glowplug-executed"] = head.executed
+    headers.setdefault("glowplug-executed", head.executed)  # a refusal says its own
     if head.status in (204, 304) or request.method == "HEAD":
         body.close()
         return Response(None, head.status, headers)

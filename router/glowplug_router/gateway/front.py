@@ -10,7 +10,7 @@ from glowplug_router.gateway.engine import Engine
 from glowplug_router.gateway.hosts import HostCheck
 from glowplug_router.gateway.keys import Keyring
 from glowplug_router.gateway.metrics import Metrics
-from glowplug_router.gateway.routes import Table
+from glowplug_router.gateway.routes import Lane, Table
 from glowplug_router.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class Front:
         self.date = b""
         self._id_head = ""
         self.pulse()
+        engine.redraw = self._redraw
+
+    def _redraw(self, name: str) -> Lane | None:
+        target = self.table.targets.get(name)
+        return None if target is None or target.stopped else target.draw(self.chance)
 
     def pulse(self) -> None:
         """Refresh what is kept because reading it for every call would cost more."""

@@ -171,7 +171,7 @@ class DataLink(FrameProtocol):
             self.leave()
         elif hello.state in ("", "ready") and not self.is_leaving:
             self.version = hello.version or self.version
-            self._engine.replica_ready(self, self.version, max(1, hello.permits))
+            self._engine.replica_ready(self, self.version, max(0, hello.permits))
 
     def leave(self) -> None:
         """Take no more calls; those that are under way go on."""

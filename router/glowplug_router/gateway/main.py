@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,8 @@ from anyio.abc import TaskGroup
 from uvicorn import Config, Server
 
 from glowplug.clock import SECOND, Clock
+from glowplug.files import replace_file
+from glowplug.node.stopping import told_to_stop
 from glowplug.settings import Home
 from glowplug.wire.messages import Hello, to_json
 from glowplug_router.gateway.control_link import ControlLink
@@ -30,13 +31,12 @@ from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Table
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.gateway.site import make_site
-from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas, save
+from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas
 from glowplug_router.gateway.tally import Tallies
 from glowplug_router.records import Snapshot
-from glowplug_router.telemetry.logging import configure
+from glowplug_router.settings import BACKLOG
 
 _LOG = logging.getLogger("glowplug.gateway")
-BACKLOG = 2048
 
 
 class GatewayServer(Server):
@@ -77,7 +77,6 @@ class Gateway:
         inbox = NestedCalls(self.front, self.tokens)
         self.dialer = Dialer(
             partial(DataLink, self.engine, self.tokens, inbox, hello),
-            self.reporter,
             clock,
             tasks,
         )
@@ -130,7 +129,7 @@ class Gateway:
             self._saving = anyio.Event()
             assert self.snapshot is not None, "saved before there was one"
             try:
-                await anyio.to_thread.run_sync(save, self._file, to_json(self.snapshot))
+                await anyio.to_thread.run_sync(replace_file, self._file, to_json(self.snapshot))
             except OSError as error:
                 _LOG.error(
                     "cannot keep the snapshot in %s: %s; calls go on", self._file, error
@@ -214,17 +213,11 @@ async def run_gateway(
     leash_fd: int | None = None,
 ) -> None:
     """Serve on `sockets` until SIGTERM, SIGINT or the end of the leash; then finish what runs, within `drain_ns`."""
-    journal = configure(home.node / "logs" / "system", "gateway")
-    try:
-        stop = anyio.Event()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch_signals, stop)
-            if leash_fd is not None:
-                tasks.start_soon(_watch_leash, leash_fd, stop)
-            await serve(home, sockets, settings, clock, stop)
-            tasks.cancel_scope.cancel()
-    finally:
-        journal.close()
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_when_told, leash_fd, stop)
+        await serve(home, sockets, settings, clock, stop)
+        tasks.cancel_scope.cancel()
 
 
 async def serve(
@@ -270,16 +263,6 @@ async def _end_of_drain(
             connection.transport.close()
 
 
-async def _watch_signals(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
-
-
-async def _watch_leash(fd: int, stop: anyio.Event) -> None:
-    """Wait until the supervisor is gone: only it has the other end of this pipe."""
-    while True:
-        await anyio.wait_readable(fd)
-        if not os.read(fd, 1):
-            stop.set()
-            return
+async def _stop_when_told(leash_fd: int | None, stop: anyio.Event) -> None:
+    await told_to_stop(leash_fd)
+    stop.set()

@@ -175,6 +175,7 @@ class NestedCalls(Inbox):
             trace=parent.trace or infer.trace,
             idempotency_key=infer.idempotency_key,
             chain=chain,
+            pinned=bool(infer.version),
             parent=parent.number,
             has_asked=parent.has_asked or infer.timeout_ns > 0,
         )

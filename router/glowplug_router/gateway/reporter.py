@@ -9,7 +9,6 @@ from glowplug_router.gateway.tally import Tallies, Tally
 from glowplug_router.records import DemandReport
 
 REPORT_EVERY_NS = 200 * MILLISECOND
-LOST_MAX = 1024  # broken replicas remembered while no controller listens
 
 Tell = Callable[[bytes], bool]  # sends the body of a report; False when there is no controller
 
@@ -23,7 +22,6 @@ class Reporter:
         self._gateway = gateway
         self._tallies = tallies
         self._dirty: set[Tally] = set()
-        self._lost: dict[str, None] = {}
         self._number = 0
         self._timer: asyncio.Handle | None = None
         self._urgent = False
@@ -37,12 +35,6 @@ class Reporter:
     def wake(self, tally: Tally) -> None:
         """Report at the end of this turn of the loop: calls wait that the controller can help."""
         self._dirty.add(tally)
-        self._hurry()
-
-    def lost(self, replica: str) -> None:
-        """Report at once that a replica's connection broke."""
-        if len(self._lost) < LOST_MAX:
-            self._lost[replica] = None
         self._hurry()
 
     def everything(self) -> None:
@@ -60,7 +52,7 @@ class Reporter:
     def send(self) -> None:
         """Send what changed; it is kept when nobody takes it."""
         self.close()
-        if self.tell is None or not (self._dirty or self._lost):
+        if self.tell is None or not self._dirty:
             return
         self._number += 1
         report = DemandReport(
@@ -68,11 +60,9 @@ class Reporter:
             number=self._number,
             demands=tuple(tally.demand() for tally in self._dirty),
             snapshot=self.snapshot,
-            lost_replicas=tuple(self._lost),
         )
         if self.tell(to_json(report)):
             self._dirty.clear()
-            self._lost.clear()
 
     def close(self) -> None:
         """Drop the timer."""

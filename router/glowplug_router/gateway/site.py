@@ -99,13 +99,18 @@ class Site:
         return Response(b"ok\n", media_type="text/plain")
 
     async def readyz(self, request: Request) -> Response:
-        """Say whether calls can be routed: a snapshot is loaded and we are not stopping."""
+        """Say whether calls can be routed: a snapshot is loaded and we are not stopping.
+
+        With `?controller`, say whether the control API can be used as well: calls go on without it.
+        """
         if self._front.stopping:
             return Response(b"stopping\n", 503, media_type="text/plain")
         if self._snapshot() is None:
             return Response(
                 b"no routes yet: the controller has not spoken\n", 503, media_type="text/plain"
             )
+        if "controller" in request.query_params and not self._forward.is_connected:
+            return Response(b"no controller yet\n", 503, media_type="text/plain")
         return Response(b"ready\n", media_type="text/plain")
 
     async def metrics(self, request: Request) -> Response:

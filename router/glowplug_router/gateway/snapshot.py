@@ -1,6 +1,5 @@
 """What changes when a new snapshot comes, and where is the last one kept?"""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,14 +74,3 @@ def load(path: Path) -> Snapshot | None:
         return decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def save(path: Path, data: bytes) -> None:
-    """Keep a snapshot so that a reader sees the old or the new one, whole. It holds macs and secrets: for us alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    fresh.replace(path)

@@ -42,7 +42,14 @@ class DirectoryObjects:
 
     async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
         def look() -> tuple[str, ...]:
-            return tuple(digest for digest in digests if not self._path(digest).is_file())
+            return tuple(digest for digest in digests if not _touched(self._path(digest)))
+
+        return await to_thread.run_sync(look)
+
+    async def kept(self) -> dict[str, int]:
+        def look() -> dict[str, int]:
+            found = self._root.glob(f"sha256/*/{'[0-9a-f]' * 64}")
+            return {f"sha256:{path.name}": path.stat().st_mtime_ns for path in found}
 
         return await to_thread.run_sync(look)
 
@@ -126,6 +133,15 @@ async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             held.clear()
     if held:
         yield bytes(held)
+
+
+def _touched(path: Path) -> bool:
+    """Say whether it is here, and date it now."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _publish(part: Path, path: Path) -> None:

@@ -3,17 +3,25 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 
+from glowplug.clock import Clock, SystemClock
 from glowplug.errors import call_error
 
 
 class MemoryObjects:
     """The ObjectStore port in this process's memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._objects: dict[str, bytes] = {}
+        self._asked_ns: dict[str, int] = {}
 
     async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
-        return tuple(digest for digest in digests if _checked(digest) not in self._objects)
+        found = [digest for digest in digests if _checked(digest) in self._objects]
+        self._asked_ns.update(dict.fromkeys(found, self._clock.wall_ns()))
+        return tuple(digest for digest in digests if digest not in self._objects)
+
+    async def kept(self) -> dict[str, int]:
+        return dict(self._asked_ns)
 
     async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
         _checked(digest)
@@ -29,6 +37,7 @@ class MemoryObjects:
             message = f"the {len(held)} bytes sent as {digest} have the digest {actual}"
             raise call_error("digest_mismatch", message, executed="no")
         self._objects[digest] = bytes(held)
+        self._asked_ns[digest] = self._clock.wall_ns()
         return len(held)
 
     async def get(self, digest: str) -> AsyncIterator[bytes]:
@@ -38,6 +47,7 @@ class MemoryObjects:
 
     async def delete(self, digest: str) -> None:
         self._objects.pop(_checked(digest), None)
+        self._asked_ns.pop(digest, None)
 
 
 def _checked(digest: str) -> str:

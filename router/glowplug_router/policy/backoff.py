@@ -1,9 +1,9 @@
 """When may a version that failed to start be tried again?
 
 A start that never became ready is a *failure*: it waits 1 s, 2 s, 4 s … 30 s, and after `FAILURES_MAX` in a row the
-version is failed until another one is deployed: the same code will not start the sixth time. The end of a replica that
-had been ready is a *crash*, which costs less: the first two are followed at once, more make it wait, none makes it fail.
-Replicas that die at the same time are one crash.
+version is failed until another one is deployed: the same code will not start the sixth time. The end of a replica
+that had been ready is a *crash*, which costs less: the first two are followed at once, more make it wait, none makes
+it fail. Replicas that die at the same time are one crash.
 """
 
 from collections.abc import Sequence

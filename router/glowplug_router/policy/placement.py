@@ -5,9 +5,10 @@ is `auto` runs without a GPU where no node has any; `cuda` insists.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from glowplug.spec import Device
 from glowplug_router.records import Node, Replica, Served
 
 
@@ -28,6 +29,17 @@ class Room:
         for uuid in gpus:
             self.gpus.pop(uuid, None)
 
+    def give(self, memory_bytes: int, gpus: Mapping[str, str]) -> None:
+        """Note that a replica has left its place, or will have."""
+        self.replicas -= 1
+        if self.memory_bytes is not None:
+            self.memory_bytes += memory_bytes
+        self.gpus.update(gpus)
+
+    def copy(self) -> "Room":
+        """Return a room that changes without this one."""
+        return Room(self.node, self.memory_bytes, dict(self.gpus), self.replicas)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -35,6 +47,9 @@ class Place:
 
     node: str
     gpus: tuple[str, ...] = ()
+
+
+_Shape = tuple[int, tuple[str, ...], Device, int]  # all of a version that decides where it fits
 
 
 def rooms(
@@ -52,11 +67,19 @@ def rooms(
 
 def place(served: Served, left: Mapping[str, Room], has_gpus: bool) -> Place | None:
     """Return where the next replica goes and take the room, or None when it fits nowhere."""
-    gpu_count = served.gpu_count if has_gpus or served.device == "cuda" else 0
+    spot = best_place(served, left, has_gpus)
+    if spot is not None:
+        left[spot.node].take(served.memory_bytes, spot.gpus)
+    return spot
+
+
+def best_place(served: Served, left: Mapping[str, Room], has_gpus: bool) -> Place | None:
+    """Return where the next replica would go, or None when it fits nowhere."""
+    gpu_count = gpus_needed(served, has_gpus)
     best: tuple[tuple[int, int, int], Room, tuple[str, ...]] | None = None
     for room in left.values():
-        gpus = fitting_gpus(room, gpu_count, served.gpu_names)
-        if gpus is None or not _has_memory(room, served.memory_bytes):
+        gpus = fitting(served, gpu_count, room)
+        if gpus is None:
             continue
         # Without need of a GPU the GPU nodes are left alone, where there are others.
         key = (
@@ -66,10 +89,19 @@ def place(served: Served, left: Mapping[str, Room], has_gpus: bool) -> Place | N
         )
         if best is None or key > best[0] or (key == best[0] and room.node < best[1].node):
             best = (key, room, gpus)
-    if best is None:
+    return None if best is None else Place(best[1].node, best[2])
+
+
+def gpus_needed(served: Served, has_gpus: bool) -> int:
+    """Return how many GPUs a replica takes: none where no node has any, unless it insists."""
+    return served.gpu_count if has_gpus or served.device == "cuda" else 0
+
+
+def fitting(served: Served, gpu_count: int, room: Room) -> tuple[str, ...] | None:
+    """Return the GPUs that a replica would take in this room, None when it does not fit."""
+    if not _has_memory(room, served.memory_bytes):
         return None
-    best[1].take(served.memory_bytes, best[2])
-    return Place(best[1].node, best[2])
+    return fitting_gpus(room, gpu_count, served.gpu_names)
 
 
 def fitting_gpus(room: Room, count: int, names: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -97,3 +129,93 @@ def _words(text: str) -> set[str]:
 
 def _has_memory(room: Room, needed_bytes: int) -> bool:
     return not needed_bytes or room.memory_bytes is None or room.memory_bytes >= needed_bytes
+
+
+class Rooms:
+    """What is left of all nodes: now, and once what drains is gone. Room can be held for who waits for it."""
+
+    def __init__(
+        self, nodes: Sequence[Node], replicas: Sequence[Replica], served: Mapping[str, Served]
+    ) -> None:
+        self.left = rooms(nodes, replicas, served)
+        self.coming = {node: room.copy() for node, room in self.left.items()}
+        self.has_gpus = any(node.gpus for node in nodes)
+        self.held: dict[str, Place] = {}  # version -> the room it waits for
+        self._free: dict[str, dict[str, str]] = {}  # version -> GPUs it waits for that are free
+        self._models = {node.id: dict(node.gpus) for node in nodes}
+        self._served = served
+        self._gains = 0  # times that there was more room
+        self._full: dict[_Shape, int] = {}  # what did not fit, after how many gains
+        self._full_to_come: dict[_Shape, int] = {}
+        for replica in replicas:
+            if replica.state == "draining":
+                self.drains(replica)
+
+    def drains(self, replica: Replica) -> None:
+        """Note that a replica will be gone."""
+        room = self.coming.get(replica.node)
+        if room is not None:
+            self._gains += 1
+            room.give(self.memory_of(replica), self.devices_of(replica))
+
+    def memory_of(self, replica: Replica) -> int:
+        """Return the memory a replica holds; what nobody serves any more is not known to hold any."""
+        version = self._served.get(replica.version)
+        return version.memory_bytes if version else 0
+
+    def devices_of(self, replica: Replica) -> dict[str, str]:
+        """Return the GPUs a replica holds, with their models."""
+        models = self._models.get(replica.node, {})
+        return {uuid: models[uuid] for uuid in replica.gpus if uuid in models}
+
+    def place(self, served: Served) -> Place | None:
+        """Return where a replica goes now and take the room, or None when it fits nowhere."""
+        spot = self._best(served, self.left, self._full)
+        if spot is not None:
+            self.left[spot.node].take(served.memory_bytes, spot.gpus)
+            self.coming[spot.node].take(served.memory_bytes, spot.gpus)
+        return spot
+
+    def place_to_come(self, served: Served) -> Place | None:
+        """Return where a replica goes once what drains is gone, or None when it will fit nowhere."""
+        return self._best(served, self.coming, self._full_to_come)
+
+    def _best(
+        self, served: Served, left: Mapping[str, Room], full: dict[_Shape, int]
+    ) -> Place | None:
+        # Many that need the same may find no room: it is looked for once, until there is more.
+        shape = (served.gpu_count, served.gpu_names, served.device, served.memory_bytes)
+        if full.get(shape) == self._gains:
+            return None
+        spot = best_place(served, left, self.has_gpus)
+        if spot is None:
+            full[shape] = self._gains
+        return spot
+
+    def keep(self, served: Served, spot: Place) -> bool:
+        """Hold room for a version, so that nobody else takes what of it is free; False when others have it."""
+        room = self.coming.get(spot.node)
+        if room is None or len(spot.gpus) != gpus_needed(served, self.has_gpus):
+            return False
+        if not room.gpus.keys() >= set(spot.gpus) or not _has_memory(room, served.memory_bytes):
+            return False
+        left = self.left[spot.node]
+        self.held[served.key] = spot
+        self._free[served.key] = {u: left.gpus[u] for u in spot.gpus if u in left.gpus}
+        left.take(served.memory_bytes, spot.gpus)
+        room.take(served.memory_bytes, spot.gpus)
+        return True
+
+    def free_of(self, key: str) -> int:
+        """Return how many of the GPUs that a version waits for are free already."""
+        return len(self._free[key])
+
+    def release(self, served: Served) -> Place | None:
+        """Keep the room no longer; return it."""
+        spot = self.held.pop(served.key, None)
+        if spot is not None:
+            self._gains += 1
+            models = self._models[spot.node]
+            self.left[spot.node].give(served.memory_bytes, self._free.pop(served.key))
+            self.coming[spot.node].give(served.memory_bytes, {u: models[u] for u in spot.gpus})
+        return spot

@@ -3,6 +3,7 @@
 Each invariant has a name; `tests/simulation` plants a fault for each and sees it reported.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -36,12 +37,15 @@ INVARIANTS = (
     "conservation",  # every open call is queued or in flight in the dispatcher, and nowhere else
     "no_idle_permit",  # no call waits where a permit is free
     "max",  # never more than max starting and ready, planned or real
+    "makes_way",  # no candidate stands before its own predecessor; who waits for room gets it soon
     "room",  # no GPU given twice, no memory given that is not there
     "idempotence",  # a plan of the planned state has no actions
     "epoch",  # no agent obeys an older controller than it already has
     "reaches_zero",  # an idle endpoint ends at its min
     "unowned",  # at the end every process is one the controller wants
 )
+ROOM_MAX_NS = 12 * SECOND  # drains take 5 s at most, and messages may be late or lost on the way
+NEWS_MAX_NS = 3 * SECOND  # of a node that is silent, it is not known what has ended there
 OVER_MAX_NS = 10 * SECOND  # real ranks above max that a late message or a restart explains
 QUIET_PLANS = 8  # of plans without actions, one in so many is made again
 KEPT_MAX = 50  # violations written down; more of them say nothing new
@@ -72,6 +76,8 @@ class Checkers:
         self._running: dict[int, str] = {}  # call -> rank that runs it
         self._epochs: dict[str, int] = {}
         self._over_max_ns: dict[str, int] = {}
+        self._waits_ns: dict[str, int] = {}  # version -> since when room is kept for it
+        self.codes: Counter[str] = Counter()
 
     def observe(self, fact: Fact) -> None:  # noqa: C901 one case a fact, nothing else
         """Check one fact."""
@@ -88,7 +94,8 @@ class Checkers:
                 self._running.pop(call, None)
             case Accepted(call=call, due_ns=due_ns):
                 self._open[call] = due_ns
-            case Answered(call=call):
+            case Answered(call=call, code=code):
+                self.codes[code] += 1
                 self._answer(call)
             case Linked(replica=replica, permits=permits):
                 self._permits[replica] = permits
@@ -182,6 +189,7 @@ class Checkers:
                 highest = max_replicas(served[key]) if key in served else 0
                 self._expect(count <= highest, "max", f"{count} of {key} planned, max {highest}")
         self._check_room(planned, served)
+        self._check_ways(planned, plan)
         self._plans += 1
         if not plan.actions and self._plans % QUIET_PLANS:
             return
@@ -206,6 +214,24 @@ class Checkers:
                 "room",
                 f"{node.id}: {memory_bytes >> 20} MiB given",
             )
+
+    def _check_ways(self, planned: Observed, plan: Plan) -> None:
+        rules = {row.subject: row.rule for row in plan.explain}
+        heard = {n.id for n in planned.nodes if self._world.now_ns - n.seen_ns < NEWS_MAX_NS}
+        there = working(r for r in planned.replicas if r.node in heard and r.gpus)
+        failed = {known.key for known in plan.memory.versions if known.failures}
+        for version in planned.served:
+            # Candidates need what their predecessor needs, so that its room would do; one failure ends the privilege.
+            is_privileged = version.candidate and version.key not in failed
+            if is_privileged and rules[version.key] == "no_room":
+                name = version.key.partition("@")[0]
+                before = [key for key in there if key.partition("@")[0] == name]
+                self._expect(not before, "makes_way", f"{before} stand before {version.key}")
+        waits = {known.key for known in plan.memory.versions if known.room_node in heard}
+        self._waits_ns = {key: self._waits_ns.get(key, self._world.now_ns) for key in waits}
+        for key, since_ns in self._waits_ns.items():
+            waited_ns = self._world.now_ns - since_ns
+            self._expect(waited_ns <= ROOM_MAX_NS, "makes_way", f"{key} waits for room too long")
 
     # -- the real thing
 

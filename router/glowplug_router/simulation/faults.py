@@ -24,6 +24,9 @@ class Rates:
     clock_steps: int
 
 
+NONE = Rates(late=0, twice=0, lost=0, busy=0, kills=0, agents=0, nodes=0, restarts=0, clock_steps=0)
+
+
 def drawn(world: World) -> Rates:
     """Return how wild this run is."""
     random = world.random

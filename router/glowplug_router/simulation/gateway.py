@@ -82,6 +82,7 @@ class _Call:
 
     id: int
     version: str
+    klass: Class
     deadline_ns: int
     parent: int = 0
     children: list[int] = field(default_factory=list)
@@ -155,7 +156,7 @@ class SimGateway:
     ) -> int:
         self._serial += 1
         id, now_ns = self._serial, self._world.now_ns
-        call = _Call(id, version, deadline_ns, parent.id if parent else 0, done=done)
+        call = _Call(id, version, klass, deadline_ns, parent.id if parent else 0, done=done)
         if parent is not None:
             parent.children.append(id)
         self.open[id] = call
@@ -170,6 +171,21 @@ class SimGateway:
         if id in self.open:
             self._answer(id, "cancelled")
             self._take(CallCancelled(id))
+
+    def _redraw(self, id: int) -> bool:
+        """Take a call in anew whose version left while it waited: it never ran."""
+        call = self.open.get(id)
+        version = self._live.get(call.version.partition("@")[0]) if call is not None else None
+        if call is None or version is None or version == call.version:
+            return False
+        del self.open[id]
+        self._tell(Answered(id, "redrawn"))
+        self._world.after(0, partial(self._accept_again, call, version))  # not in a step's midst
+        return True
+
+    def _accept_again(self, call: _Call, version: str) -> None:
+        parent = self.open.get(call.parent)
+        self._accept(version, call.klass, call.deadline_ns, parent, call.done)
 
     def _run_out(self, id: int) -> None:
         """Answer a call whose deadline passed while it ran; the dispatcher answers those that wait."""
@@ -290,7 +306,8 @@ class SimGateway:
             case Send(call=call, replica=replica):
                 self._send(call, replica)
             case Refuse(call=call, code=code):
-                self._answer(call, code)
+                if code != "version_not_found" or not self._redraw(call):
+                    self._answer(call, code)
             case Lost(call=call) if call in self.open:
                 self._answer(call, "replica_lost")
             case Cancel(call=call, replica=replica) if replica in self._links:

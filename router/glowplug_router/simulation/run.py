@@ -1,6 +1,6 @@
 """What does one seed do? Puts a world together, lets it run, and returns what was found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +37,8 @@ class Outcome:
     events: int
     calls: int
     violations: tuple[Violation, ...]
+    codes: Mapping[str, int]  # answers by their code
+    live: tuple[str, ...]  # versions with traffic at the end
 
 
 @dataclass(slots=True)
@@ -54,23 +56,46 @@ class _Simulation:
 
 def run_seed(seed: int, subject: Subject | None = None) -> Outcome:
     """Run one seed to its end."""
-    simulation = _assembled(seed, subject or Subject())
+    world = World(seed)
+    drawn, rates = scenario.drawn(world.random), faults.drawn(world)
+    simulation = _assembled(world, drawn, rates, subject or Subject())
+    _plan_faults(simulation)
+    return _outcome(seed, simulation)
+
+
+def run_scenario(drawn: scenario.Scenario, deploys: Mapping[str, int]) -> Outcome:
+    """Run a given scenario without faults; endpoints are deployed anew at the given times."""
+    world = World(0)
+    simulation = _assembled(world, drawn, faults.NONE, Subject())
+    for endpoint, at_ns in deploys.items():
+        world.at(at_ns, partial(simulation.controller.deploy, endpoint))
+    return _outcome(0, simulation)
+
+
+def _outcome(seed: int, simulation: _Simulation) -> Outcome:
     world, checkers, controller = simulation.world, simulation.checkers, simulation.controller
     for arrival in simulation.drawn.arrivals:
         world.at(world.now_ns + arrival.at_ns, partial(simulation.gateway.arrive, arrival))
-    _plan_faults(simulation)
     while world.now_ns < END_NS:
         world.run(world.now_ns + CENSUS_EVERY_NS)
         checkers.census(simulation.nodes.values(), controller.store.served)
     checkers.end(simulation.nodes.values(), controller.wanted, controller.store.served)
     world.record(f"answered {checkers.answered}")
-    return Outcome(seed, world.digest, world.events, checkers.answered, tuple(checkers.violations))
+    served = controller.store.served.values()
+    return Outcome(
+        seed=seed,
+        digest=world.digest,
+        events=world.events,
+        calls=checkers.answered,
+        violations=tuple(checkers.violations),
+        codes=checkers.codes,
+        live=tuple(version.key for version in served if version.permille),
+    )
 
 
-def _assembled(seed: int, subject: Subject) -> _Simulation:
-    world = World(seed)
-    drawn = scenario.drawn(world.random)
-    rates = faults.drawn(world)
+def _assembled(
+    world: World, drawn: scenario.Scenario, rates: faults.Rates, subject: Subject
+) -> _Simulation:
     post = faults.Post(world, rates, CALM_NS)
     checkers = Checkers(world, subject.planner)
     endpoints = {endpoint.name: endpoint for endpoint in drawn.endpoints}

@@ -66,7 +66,7 @@ def drawn(random: Random) -> Scenario:
 
 def _machine(random: Random, number: int) -> Machine:
     gpus = tuple(
-        (f"gpu-{number}-{index}", "NVIDIA L4") for index in range(random.choice((0, 0, 2)))
+        (f"gpu-{number}-{index}", "NVIDIA L4") for index in range(random.choice((0, 0, 1, 2)))
     )
     return Machine(f"node{number}", random.choice((4, 8, 64)) << 30, gpus)
 
@@ -86,7 +86,7 @@ def _endpoint(random: Random, name: str, names: list[str], has_gpus: bool) -> En
         policy=policy,
         permits=random.choice((1, 1, 2, 8)),
         permille=1000,
-        gpu_count=random.choice((0, 1)) if has_gpus else 0,
+        gpu_count=random.choice((0, 1, 1)) if has_gpus else 0,
         memory_bytes=random.choice((0, 1 << 30)),
         drain_ns=random.choice((1, 5)) * SECOND,
     )

@@ -1,4 +1,6 @@
-"""Where do the router's own processes write their logs? JSON lines, one file a process, never more than two of them.
+"""Where do the router's own processes write their logs? JSON lines, one file a process and the one before it.
+
+A line has `ts` (UTC, ISO 8601), `level`, `logger`, `event`, then what else is known, and `exception`.
 
 A log must not stop what it reports on: a full disk drops lines and counts them.
 """
@@ -13,8 +15,10 @@ from typing import Any
 
 import structlog
 
-FILE_MAX_BYTES = 16 * 1024 * 1024
+from glowplug.node.folders import LOG_MAX
+
 FILES_KEPT = 1  # besides the one that is written
+_HEAD = ("ts", "level", "logger", "event")
 _KEY = re.compile(r"(gp_[a-z0-9]{8}_)[A-Za-z0-9]{20,}")
 _HIDDEN = frozenset({"key", "token", "secret", "authorization", "pepper", "value"})
 
@@ -32,7 +36,7 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            path, maxBytes=FILE_MAX_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True
+            path, maxBytes=LOG_MAX, backupCount=FILES_KEPT, encoding="utf-8", delay=True
         )
         self.dropped = 0
 
@@ -57,6 +61,7 @@ def configure(folder: Path, process: str, level: int = logging.INFO) -> BoundedF
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *before],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _ordered,
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -78,6 +83,12 @@ def configure(folder: Path, process: str, level: int = logging.INFO) -> BoundedF
     structlog.contextvars.clear_contextvars()
     sys.excepthook = _record_crash
     return handler
+
+
+def _ordered(_logger: object, _method: str, event: Event) -> Event:
+    """Put first what every line has; leave out what uvicorn says a second time, in colour."""
+    event.pop("color_message", None)
+    return {**{name: event.get(name, "") for name in _HEAD}, **event}
 
 
 def redacted(_logger: object, _method: str, event: Event) -> Event:

@@ -1,15 +1,15 @@
 """Who may call, and what may endpoints know? keys and secrets."""
 
-import sys
+from typing import Any
 
 import click
 
 from glowplug.clock import SECOND, SystemClock
-from glowplug.commands.output import Output, ago, verb
+from glowplug.commands.inputs import duration, unseen
+from glowplug.commands.output import Output, ago, lasted, verb
 from glowplug.commands.places import profile_option
 from glowplug.control_client import Control
 from glowplug.errors import ConfigError
-from glowplug.units import duration_ns
 
 
 @click.group()
@@ -34,7 +34,7 @@ def list_keys(out: Output, profile: str | None) -> None:
                 row["tenant"],
                 ",".join(row["scopes"]),
                 ago(row["created_wall_ns"], now),
-                "revoked" if row["revoked"] else "live",
+                _state(row, now),
             )
             for row in rows
         ],
@@ -42,34 +42,64 @@ def list_keys(out: Output, profile: str | None) -> None:
     out.result({"keys": rows})
 
 
+def _state(row: dict[str, Any], now_wall_ns: int) -> str:
+    if row["revoked"]:
+        return "revoked"
+    if not row["expires_wall_ns"]:
+        return "live"
+    left_s = (row["expires_wall_ns"] - now_wall_ns) // SECOND
+    return f"live for {lasted(left_s)}" if left_s > 0 else "expired"
+
+
 @keys.command("create")
 @click.option("--name", default="", help="What it is for.")
 @click.option("--tenant", default="", help="Whose calls it makes; its own name by default.")
 @click.option(
-    "--scope", "scopes", multiple=True, help="invoke:*, invoke:app/*, invoke:app/endpoint, deploy:*, read, admin."
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="SCOPE",
+    help="invoke:APP/ENDPOINT, deploy:APP, read or admin; `*` matches any. Give it again for more.",
 )
 @click.option("--expires", metavar="TIME", help="Time after which it ends: 30d, 12h.")
 @profile_option
 @verb
 def create_key(
-    out: Output, name: str, tenant: str, scopes: tuple[str, ...], expires: str | None, profile: str | None
+    out: Output,
+    name: str,
+    tenant: str,
+    scopes: tuple[str, ...],
+    expires: str | None,
+    profile: str | None,
 ) -> None:
-    """Make a key. Its secret is shown once, now; without --scope it may call every endpoint."""
-    body = {"name": name, "tenant": tenant, "scopes": list(scopes) or ["invoke:*"]}
+    """Make a key; without --scope it may call every endpoint, and do nothing else.
+
+    It is shown once, now.
+    """
+    body: dict[str, Any] = {"name": name, "tenant": tenant, "scopes": list(scopes) or ["invoke:*"]}
     if expires is not None:
-        body["expires_s"] = duration_ns(expires, "--expires") // SECOND
+        body["expires_s"] = _whole_seconds(expires)
     with Control.open(profile) as control:
         made = control.post("/keys", body)
     out.say(made["key"])
-    out.note("keep it now: it is not shown again")
+    out.note(f"keep it now, it is not shown again; it may {', '.join(made['scopes'])}")
     out.result(made)
+
+
+def _whole_seconds(expires: str) -> int:
+    seconds = duration(expires, "--expires") // SECOND
+    if seconds < 1:  # 0 would mean that it never ends
+        raise ConfigError(
+            f"--expires {expires} is no time at all", hint="for example --expires 30d"
+        )
+    return seconds
 
 
 @keys.command("revoke")
 @click.argument("id")
 @profile_option
 @verb
-def revoke_key(out: Output, id: str, profile: str | None) -> None:  # noqa: A002  # the CLI's word
+def revoke_key(out: Output, id: str, profile: str | None) -> None:  # the CLI's word
     """End a key at once."""
     with Control.open(profile) as control:
         control.delete(f"/keys/{id}")
@@ -92,7 +122,9 @@ def list_secrets(out: Output, profile: str | None) -> None:
     for name in names:
         out.say(name)
     if not names:
-        out.note("none yet: `glowplug secrets set NAME` reads the value from stdin")
+        out.note(
+            "none yet: `glowplug secrets set NAME` asks for the value, or reads it from a pipe"
+        )
     out.result({"secrets": names})
 
 
@@ -101,13 +133,11 @@ def list_secrets(out: Output, profile: str | None) -> None:
 @profile_option
 @verb
 def set_secret(out: Output, name: str, profile: str | None) -> None:
-    """Set a secret; its value is asked for, or read from stdin, so that it is in no shell history."""
-    if sys.stdin.isatty():
-        value = click.prompt(f"value of {name}", hide_input=True, err=True)
-    else:
-        value = sys.stdin.read().rstrip("\n")
-    if not value:
-        raise ConfigError("the value is empty", hint=f"printf %s VALUE | glowplug secrets set {name}")
+    """Set a secret; its value is asked for, or read from standard input.
+
+    So it is in no shell history. Replicas started from now on see it.
+    """
+    value = unseen(f"the value of {name}", f"printf %s VALUE | glowplug secrets set {name}")
     with Control.open(profile) as control:
         control.put(f"/secrets/{name}", value.encode())
     out.say(f"{name} is set; replicas started from now on see it")

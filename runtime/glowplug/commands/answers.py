@@ -2,7 +2,6 @@
 
 import base64
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from glowplug.errors import ConfigError
 from glowplug.spec import Json
 
 
-def show(out: Output, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+def show(
+    out: Output, content_type: str, body: bytes, headers: dict[str, str] | None = None
+) -> None:
     """Show a whole answer."""
     more: dict[str, Any] = {} if headers is None else {"headers": headers}
     if content_type.partition(";")[0] != "application/json":
@@ -32,7 +33,7 @@ def show_items(
     for item in items:
         value = json.loads(item)
         out.say(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        sys.stdout.flush()
+        out.stdout.flush()
         if as_events:
             out.event({"output": value})
         else:
@@ -57,13 +58,10 @@ def save(out: Output, file: Path, pieces: Iterable[bytes], headers: dict[str, st
 
 
 def _raw(out: Output, body: bytes, content_type: str) -> None:
-    if out.as_json:
-        return
-    if sys.stdout.isatty() and not _is_text(body):
-        out.note(f"{len(body)} bytes of {content_type}; `-o FILE` keeps them, `| …` hands them on")
-        return
-    sys.stdout.buffer.write(body)
-    sys.stdout.flush()
+    if out.stdout.isatty() and not _is_text(body):
+        out.note(f"{len(body)} bytes of {content_type}; `-o FILE` or `> FILE` keeps them")
+    else:
+        out.write(body)
 
 
 def _is_text(body: bytes) -> bool:

@@ -137,7 +137,9 @@ def scale(
         if text is not None:
             change[f"{key}_ns"] = duration(text, f"--{key.replace('_', '-')}")
     if not change:
-        raise ConfigError("nothing to change", hint="for example `glowplug scale hello/greet --min 1 --max 8`")
+        raise ConfigError(
+            "nothing to change", hint="for example `glowplug scale hello/greet --min 1 --max 8`"
+        )
     with Control.open(profile) as control, known(control, app, name):
         policy = control.patch(f"/apps/{app}/endpoints/{name}/policy", change)
     out.say(f"{endpoint}: {scale_words(policy)}")

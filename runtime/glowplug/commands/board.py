@@ -53,17 +53,13 @@ class Board:
                 self._rows[name] = _Row(name, "stored", now_ns)
             case "start":
                 return self._started(name, step, now_ns)
-            case "exercise" if step.get("state") == "running":
-                self._now(name, "answering its first example", now_ns)
-            case "exercise" if step.get("state") == "done":
-                return self._settled(name, "answered its first example")
             case "exercise":
-                return self._settled(name, f"not exercised: {step.get('detail', '')}")
+                return self._exercised(name, step, now_ns)
             case "commit":
                 self.unchanged = False
                 return self._rest()
             case "drain" if step.get("detail"):
-                return [f"  {_versions(str(step['detail']))} finishes its calls and ends"]
+                return [f"  {_versions(str(step['detail']))}: finishing, then gone"]
             case "done":
                 return self._rest()
             case _:
@@ -97,6 +93,16 @@ class Board:
             self.ready.add(str(step.get("replica", "")))
             self._rows[name].ready = _phases(step)
         return []
+
+    def _exercised(self, name: str, step: Step, now_ns: int) -> list[str]:
+        match step.get("state"):
+            case "running":
+                self._now(name, "answering its first example", now_ns)
+                return []
+            case "done":
+                return self._settled(name, "answered its first example")
+            case _:
+                return self._settled(name, f"not exercised: {step.get('detail', '')}")
 
     def _now(self, name: str, doing: str, now_ns: int) -> None:
         row = self._rows.setdefault(name, _Row(name, doing, now_ns))

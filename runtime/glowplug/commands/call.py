@@ -1,29 +1,54 @@
 """How is a deployed endpoint called from a terminal?"""
 
-import json
-import sys
 from pathlib import Path
 
 import click
 
-from glowplug.commands.inputs import encode_inputs, parse_inputs
+from glowplug.clock import SECOND
+from glowplug.commands.answers import save, show, show_items
+from glowplug.commands.inputs import (
+    Input,
+    duration,
+    encode_inputs,
+    explain_misfit,
+    file_bytes,
+    parse_inputs,
+)
 from glowplug.commands.output import Output, verb
-from glowplug.commands.places import profile_option
-from glowplug.context import Answer, Outgoing
-from glowplug.errors import ConfigError, RemoteError
+from glowplug.commands.places import endpoint_of, profile_option
+from glowplug.context import Outgoing
+from glowplug.errors import CallError, ConfigError, InvalidRequestError, RemoteError
 from glowplug.spec import Class
 
 CLASSES = ("critical", "interactive", "standard", "batch")
+_RAW = "application/octet-stream"
+_EVENTS = "text/event-stream"
 
 
 @click.command()
 @click.argument("endpoint")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An argument; NAME=@file for bytes.")
-@click.option("-d", "--data", metavar="JSON|@FILE", help="The whole body instead: JSON text, or a file's bytes.")
-@click.option("--stream", is_flag=True, help="Print each piece as it comes.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this long.")
-@click.option("--class", "klass", type=click.Choice(CLASSES), help="Which calls this one goes before.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the answer's bytes to this file.")
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument; NAME=@FILE for bytes.",
+)
+@click.option(
+    "-d",
+    "--data",
+    metavar="JSON|@FILE",
+    help="The whole body instead: JSON text, or a file's bytes.",
+)
+@click.option("--stream", is_flag=True, help="With --json: a line for each piece as it comes.")
+@click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, or seconds.")
+@click.option(
+    "--class", "klass", type=click.Choice(CLASSES), help="Which calls this one goes before."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the answer's bytes to this file."
+)
 @profile_option
 @verb
 def call(
@@ -32,82 +57,81 @@ def call(
     inputs: tuple[str, ...],
     data: str | None,
     stream: bool,
-    timeout: float | None,
+    timeout: str | None,
     klass: Class | None,
     output: Path | None,
     profile: str | None,
 ) -> None:
-    """Call APP/ENDPOINT (or APP/ENDPOINT@v2) and print what it returns."""
-    from glowplug.client import transport_to
-    from glowplug.profiles import resolve
+    """Call APP/ENDPOINT (or APP/ENDPOINT@v2) and print what it returns.
 
-    path, _, version = endpoint.partition("@")
-    app, _, name = path.partition("/")
-    if not name:
-        raise ConfigError(f"`{endpoint}` is not APP/ENDPOINT", hint="for example `glowplug call hello/greet -i name=Ada`")
-    content_type, body = _body(inputs, data)
+    A generator's items are printed as they come.
+    """
+    app, name, version = endpoint_of(endpoint, "glowplug call hello/greet -i name=Ada")
+    arguments, content_type, body = _body(inputs, data)
     outgoing = Outgoing(
         app=app,
         endpoint=name,
         version=version,
         content_type=content_type,
-        accept="text/event-stream" if stream else "application/json",
+        accept=f"application/json, {_EVENTS}",
         body=body,
-        timeout_s=timeout,
+        timeout_s=None if timeout is None else duration(timeout, "--timeout") / SECOND,
         klass=klass,
     )
-    transport = transport_to(resolve(profile))
     try:
-        if stream:
-            for item in transport.stream(outgoing):
-                _item(out, item)
-        else:
-            _answer(out, transport.call(outgoing), output)
-    except RemoteError as error:
-        error.hint = f"glowplug logs {error.request_id}" if error.request_id else error.hint
+        _shown(out, outgoing, profile, output, as_events=stream)
+    except InvalidRequestError as error:
+        if error.code == "invalid_request":
+            explain_misfit(error, arguments, f"`glowplug status {app}/{name}` shows what it takes")
+        raise
+    except CallError as error:
+        if isinstance(error, RemoteError) and error.request_id:
+            error.hint = f"`glowplug logs {error.request_id}` shows what it printed"
         raise
 
 
-def _body(inputs: tuple[str, ...], data: str | None) -> tuple[str, bytes]:
+def _body(inputs: tuple[str, ...], data: str | None) -> tuple[dict[str, Input], str, bytes]:
     if data is None:
-        return encode_inputs(parse_inputs(inputs))
+        arguments = parse_inputs(inputs)
+        return arguments, *encode_inputs(arguments)
     if inputs:
-        raise ConfigError("--data is the whole body; it cannot be joined with -i", hint="use one of them")
+        raise ConfigError(
+            "--data is the whole body; it cannot be joined with -i", hint="use one of them"
+        )
     if not data.startswith("@"):
-        return "application/json", data.encode()
-    try:
-        return "application/octet-stream", Path(data[1:]).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {data[1:]}: {error.strerror}", hint="give a path that exists after @") from error
+        return {}, "application/json", data.encode(errors="replace")
+    kind = "application/json" if data.endswith(".json") else _RAW
+    return {}, kind, file_bytes(data[1:])
 
 
-def _item(out: Output, item: bytes) -> None:
-    try:
-        value = json.loads(item)
-    except ValueError:
-        sys.stdout.buffer.write(item)
-        sys.stdout.flush()
-        return
-    out.say(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    out.event({"output": value})
-    sys.stdout.flush()
+def _shown(
+    out: Output, outgoing: Outgoing, profile: str | None, output: Path | None, *, as_events: bool
+) -> None:
+    from glowplug.client import transport_to  # lazily: the HTTP library costs 50 ms
+    from glowplug.profiles import resolve
+
+    with transport_to(resolve(profile)).replied(outgoing) as reply:
+        if reply.headers.get("glowplug-cold"):
+            out.note(f"cold start: {_phases(reply.headers.get('server-timing', ''))}")
+        kind = reply.headers.get("content-type", "")
+        if output is not None:
+            pieces = (
+                (item + b"\n" for item in reply.pieces)
+                if kind.startswith(_EVENTS)
+                else reply.pieces
+            )
+            save(out, output, pieces, reply.headers)
+        elif kind.startswith(_EVENTS):
+            show_items(out, reply.pieces, as_events=as_events, headers=reply.headers)
+        else:
+            show(out, kind, b"".join(reply.pieces), reply.headers)
 
 
-def _answer(out: Output, answer: Answer, output: Path | None) -> None:
-    if answer.headers.get("glowplug-cold"):
-        out.note(f"cold start: {answer.headers.get('server-timing', '')}")
-    if output is not None:
-        output.write_bytes(answer.body)
-        out.say(f"wrote {len(answer.body)} bytes to {output}")
-        out.result({"output_file": str(output), "bytes": len(answer.body), "headers": answer.headers})
-        return
-    kind = answer.headers.get("content-type", "")
-    if not kind.startswith("application/json"):
-        if not out.as_json:
-            sys.stdout.buffer.write(answer.body)
-            sys.stdout.flush()
-        out.result({"bytes": len(answer.body), "content_type": kind, "headers": answer.headers})
-        return
-    value = json.loads(answer.body)
-    out.say(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
-    out.result({"output": value, "headers": answer.headers})
+def _phases(timing: str) -> str:
+    """Return "import 0.06 s, load 1.20 s" of a Server-Timing header."""
+    shown = []
+    for one in timing.split(","):
+        name, _, ms = one.strip().partition(";dur=")
+        if ms and float(ms) >= 1:
+            shown.append(f"{name} {float(ms) / 1000:.2f} s")
+    return ", ".join(shown)

@@ -62,7 +62,7 @@ def file_bytes(name: str) -> bytes:
 
 
 def encode_inputs(inputs: Mapping[str, Input], raw_body: str = "") -> tuple[str, bytes]:
-    """Return (content type, body): JSON, or the raw bytes of the one bytes parameter, or multipart if there are files."""
+    """Return (content type, body): JSON, the bytes of the one bytes parameter, or multipart if there are files."""
     files = {name: value for name, value in inputs.items() if isinstance(value, bytes)}
     if not files:
         return "application/json", json.dumps(inputs, ensure_ascii=False).encode(errors="replace")

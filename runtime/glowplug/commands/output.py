@@ -26,12 +26,13 @@ class Output:
     def __init__(self, *, as_json: bool, muted: bool = False) -> None:
         self.as_json = as_json
         self.is_muted = muted
+        self.stdout = sys.stdout  # also while a user's prints are led elsewhere
         self.is_live = not as_json and not muted and sys.stderr.isatty()
 
     def say(self, text: str = "") -> None:
         """Print a line for people."""
         if not self.as_json and not self.is_muted:
-            click.echo(text)
+            click.echo(text, file=self.stdout)
 
     def note(self, text: str) -> None:
         """Print progress for people on stderr, so that stdout stays clean."""
@@ -41,13 +42,19 @@ class Output:
     def result(self, value: Any) -> None:
         """Print the result for programs: one JSON document on one line."""
         if self.as_json and not self.is_muted:
-            click.echo(json.dumps(value, default=str, ensure_ascii=False))
+            click.echo(json.dumps(value, default=str, ensure_ascii=False), file=self.stdout)
 
     def event(self, value: Any) -> None:
         """Print one event of a verb that goes on, for programs: one JSON line, at once."""
         self.result(value)
-        if self.as_json:
-            sys.stdout.flush()
+        self.stdout.flush()
+
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are, for people and pipes."""
+        if not self.as_json and not self.is_muted:
+            self.stdout.flush()
+            self.stdout.buffer.write(data)
+            self.stdout.buffer.flush()
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print aligned columns for people; the last one is wrapped where the terminal ends."""

@@ -41,7 +41,9 @@ def known(control: Control, app: str, endpoint: str = "") -> Iterator[None]:
         yield
     except NotFoundError as error:
         if error.code == "not_found":
-            error.hint = f"{_meant(control, app, endpoint)}; `glowplug status` lists what is deployed"
+            error.hint = (
+                f"{_meant(control, app, endpoint)}; `glowplug status` lists what is deployed"
+            )
         raise
 
 

@@ -2,9 +2,10 @@
 
 import click
 
+from glowplug.commands.inputs import unseen
 from glowplug.commands.output import Output, verb
 from glowplug.control_client import Control
-from glowplug.errors import ConfigError, GlowplugError
+from glowplug.errors import NotAllowedError
 from glowplug.profiles import Place, load, save
 
 
@@ -19,32 +20,50 @@ def list_profiles(out: Output) -> None:
     """Show the places you know; the current one is starred."""
     known = load()
     if not known.places:
-        out.note("none yet: `glowplug up` makes `local`; `glowplug profile add NAME URL` names another")
+        out.note(
+            "none yet: `glowplug up` makes `local`; `glowplug profile add NAME URL` names another"
+        )
     for name, place in known.places.items():
         out.say(f"{'*' if name == known.current else ' '} {name:<12} {place.url}")
-    out.result({"current": known.current, "profiles": {name: place.url for name, place in known.places.items()}})
+    out.result(
+        {
+            "current": known.current,
+            "profiles": {name: place.url for name, place in known.places.items()},
+        }
+    )
 
 
 @profile.command("add")
 @click.argument("name")
 @click.argument("url")
-@click.option("--key", prompt=True, hide_input=True, help="The API key; asked for when it is not given.")
+@click.option("--key", help="The API key; else it is asked for, or read from standard input.")
 @verb
-def add_profile(out: Output, name: str, url: str, key: str) -> None:
-    """Name a router; it must answer."""
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"`{url}` is not a URL", hint="for example https://box.example.org")
-    control = Control(url, key)
+def add_profile(out: Output, name: str, url: str, key: str | None) -> None:
+    """Name a router by URL and key; it must answer and take the key."""
+    url = url.rstrip("/")
+    key = key or unseen("the API key", f"printf %s KEY | glowplug profile add {name} {url}")
+    with Control(url, key) as control:
+        _try(control)
+    known = load()
+    save(known.with_place(name, Place(url=url, key=key)))
+    is_current = (known.current or name) == name
+    how = (
+        "now the current one"
+        if is_current
+        else f"`glowplug profile use {name}` makes it the current one"
+    )
+    out.say(f"{name} answers at {url}; {how}")
+    out.result({"name": name, "url": url, "current": is_current})
+
+
+def _try(control: Control) -> None:
+    """Refuse a place that does not answer; a key that may only call endpoints is fine."""
     try:
         control.get("/health")
-    except GlowplugError as error:
-        raise ConfigError(f"{url} does not take this key: {error.message}", hint=error.hint) from error
-    finally:
-        control.close()
-    known = load()
-    save(known.with_place(name, Place(url=url.rstrip("/"), key=key)))
-    out.say(f"{name} answers at {url}; `glowplug profile use {name}` makes it the current one")
-    out.result({"name": name, "url": url})
+    except NotAllowedError as error:
+        if error.code != "forbidden":
+            error.hint = "ask who runs it for a key: `glowplug keys create` there"
+            raise
 
 
 @profile.command("use")
@@ -66,6 +85,8 @@ def remove_profile(out: Output, name: str) -> None:
     """Forget NAME."""
     known = load()
     known.get(name)
-    save(known.without(name))
-    out.say(f"{name} is forgotten")
-    out.result({"removed": name})
+    rest = known.without(name)
+    save(rest)
+    lost = "" if rest.current else "; `glowplug profile use NAME` chooses the current one"
+    out.say(f"{name} is forgotten{lost}")
+    out.result({"removed": name, "current": rest.current})

@@ -1,4 +1,4 @@
-"""How is a deployment followed on a screen? In place on a terminal; elsewhere a line for what is settled or takes long."""
+"""How is a deployment followed? In place on a terminal; elsewhere a line for what is settled or takes long."""
 
 import shutil
 import sys
@@ -32,7 +32,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop.set()
         if self._ticker.is_alive():

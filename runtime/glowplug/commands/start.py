@@ -1,12 +1,13 @@
 """How does one begin? `init` makes a folder with an endpoint that works as it is."""
 
-import re
+import shlex
 from pathlib import Path
 
 import click
 
 from glowplug.commands.output import Output, verb
 from glowplug.errors import ConfigError
+from glowplug.names import app_name_of_file
 
 _APP = '''"""A first endpoint. `glowplug dev app.py` serves it; edit this file and it reloads."""
 
@@ -45,7 +46,7 @@ glowplug call {name}/greet -i name=Ada
 
 _AGENTS = """# For coding agents
 
-- `app.py` holds the endpoints: typed functions or classes under `@endpoint` from `glowplug`. The signature is the schema.
+- `app.py` holds the endpoints: typed functions or classes under `@endpoint`. The signature is the schema.
 - A plain call (`greet("Ada")`) runs locally; `greet.remote("Ada")` calls the deployed endpoint.
 - Load models in a class method under `@on.load`; `examples=[...]` are used for warm-up, for docs and to try a deploy.
 - Check with `pytest` and `glowplug run app.py::greet -i name=Ada`; every verb has `--json`.
@@ -62,9 +63,12 @@ _IGNORE = """__pycache__/
 @verb
 def init(out: Output, folder: Path) -> None:
     """Make FOLDER with a first endpoint, its test and a README."""
-    name = re.sub(r"[^a-z0-9-]+", "-", folder.resolve().name.lower()).strip("-") or "app"
+    name = app_name_of_file(folder / "app.py")  # refuses what no app can be called
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        raise ConfigError(f"{folder} is there already and not empty", hint="choose another name: `glowplug init hello2`")
+        raise ConfigError(
+            f"{folder} is there already and not empty",
+            hint="choose another name: `glowplug init hello2`",
+        )
     files = {
         "app.py": _APP,
         "test_app.py": _TEST,
@@ -77,7 +81,9 @@ def init(out: Output, folder: Path) -> None:
         for file, text in files.items():
             (folder / file).write_text(text)
     except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}", hint="choose a folder you may write to") from error
+        raise ConfigError(
+            f"cannot write {folder}: {error.strerror}", hint="choose a folder you may write to"
+        ) from error
     out.say(f"made {folder}/ with {', '.join(files)}")
-    out.say(f"next: cd {folder} && glowplug dev app.py")
+    out.say(f"next: cd {shlex.quote(str(folder))} && glowplug dev app.py")
     out.result({"folder": str(folder), "files": list(files), "app": name})

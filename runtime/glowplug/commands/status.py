@@ -3,13 +3,20 @@
 from typing import Any
 
 import click
+import msgspec
 
 from glowplug.clock import SystemClock
-from glowplug.commands.output import Output, ago, verb
-from glowplug.commands.places import endpoint_name, profile_option
+from glowplug.commands.apps import scale_words
+from glowplug.commands.output import Output, ago, lasted, verb, wrapped
+from glowplug.commands.places import known, parts_of, profile_option
+from glowplug.commands.signatures import signature
 from glowplug.control_client import Control
+from glowplug.errors import NotFoundError
+from glowplug.spec import Schema
+from glowplug.suggest import did_you_mean
 
 WHY_ROWS = 20
+SHOWN_NS = 10_000_000  # shorter phases of a start are not worth a word
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow", "failed": "red"}
 
 
@@ -18,75 +25,117 @@ _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow", "faile
 @click.option("--why", is_flag=True, help="Show the decisions behind it, newest first.")
 @profile_option
 @verb
-def status(out: Output, what: str, why: bool, profile: str | None) -> None:  # noqa: FBT001  # a flag of the command line
+def status(out: Output, what: str, why: bool, profile: str | None) -> None:
     """Show every app, or one APP or APP/ENDPOINT."""
-    app, endpoint = endpoint_name(what)
+    app, endpoint = parts_of(what)
     with Control.open(profile) as control:
+        apps = _apps(control, app, endpoint)
         if why:
-            _why(out, control, what)
+            _why(out, control, "/".join(part for part in (app, endpoint) if part))
             return
-        apps = [control.get(f"/apps/{app}")] if app else control.get("/apps")["apps"]
         nodes = control.get("/nodes")["nodes"]
         url = control.url
     for one in apps:
-        one["endpoints"] = [two for two in one["endpoints"] if endpoint in {"", two["endpoint"]}]
         for two in one["endpoints"]:
-            two["replicas"] = [replica for version in two["versions"] for replica in version["replicas"]]
+            two["replicas"] = [
+                replica for version in two["versions"] for replica in version["replicas"]
+            ]
     _nodes(out, url, nodes)
     for one in apps:
-        _app(out, one)
+        _app(out, one, in_full=bool(endpoint))
     if not apps:
-        out.say("nothing is deployed; `glowplug deploy app.py` does")
+        out.say("\nnothing is deployed; `glowplug deploy app.py` does")
     out.result(apps[0] if app else {"url": url, "nodes": nodes, "apps": apps})
 
 
+def _apps(control: Control, app: str, endpoint: str) -> list[dict[str, Any]]:
+    if not app:
+        return list(control.get("/apps")["apps"])
+    with known(control, app):
+        one = control.get(f"/apps/{app}")
+    names = [two["endpoint"] for two in one["endpoints"]]
+    if endpoint and endpoint not in names:
+        raise NotFoundError(
+            f"{app} has no endpoint {endpoint}", executed="no", hint=did_you_mean(endpoint, names)
+        )
+    one["endpoints"] = [two for two in one["endpoints"] if endpoint in {"", two["endpoint"]}]
+    return [one]
+
+
 def _nodes(out: Output, url: str, nodes: list[dict[str, Any]]) -> None:
-    out.say(f"{url}  {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
+    out.say(f"{url}, {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
     for node in nodes:
         have = node["inventory"]
         gpus = ", ".join(gpu["name"] for gpu in have["gpus"]) or "no GPU"
-        memory = "memory limits enforced" if have["enforces_memory"] else "memory limits not enforced"
+        told = (
+            f"{have['cpu_milli'] / 1000:g} CPUs, {have['memory_bytes'] / (1 << 30):.0f} GiB, {gpus}"
+        )
+        if not have["enforces_memory"]:
+            told += ", memory limits not enforced"
         gone = "" if node["connected"] else click.style("  not connected", fg="red")
-        size = f"{have['cpu_milli'] / 1000:g} CPUs, {have['memory_bytes'] / (1 << 30):.0f} GiB"
-        out.say(f"  {node['node']}: {size}, {gpus}, {memory}{gone}")
+        out.say(f"  {node['node']}: {told}{gone}")
 
 
-def _app(out: Output, app: dict[str, Any]) -> None:
-    now = SystemClock().wall_ns()
-    stopped = click.style("  stopped", fg="yellow") if app["stopped"] else ""
-    message = f"  {app['message']}" if app["message"] else ""
-    out.say(f"\n{click.style(app['app'], bold=True)}  generation {app['generation']}, {ago(app['created_wall_ns'], now)}{message}{stopped}")
+def _app(out: Output, app: dict[str, Any], *, in_full: bool) -> None:
+    when = ago(app["created_wall_ns"], SystemClock().wall_ns())
+    message = f": {app['message']}" if app["message"] and not app["stopped"] else ""
+    state = click.style("  stopped", fg="yellow") if app["stopped"] else ""
+    out.say(
+        f"\n{click.style(app['app'], bold=True)}  generation {app['generation']}, {when}{message}{state}"
+    )
     for endpoint in app["endpoints"]:
-        policy = endpoint["policy"]
-        size = f"{policy['min']}–{policy['max']} replicas × {endpoint['concurrency']}"
-        out.say(f"  POST {endpoint['path']}  {size}  {endpoint['description']}".rstrip())
-        for version in endpoint["versions"]:
-            _version(out, version, endpoint["stable"])
+        _endpoint(out, endpoint, in_full=in_full)
 
 
-def _version(out: Output, version: dict[str, Any], stable: int) -> None:
+def _endpoint(out: Output, endpoint: dict[str, Any], *, in_full: bool) -> None:
+    said = f"  {endpoint['description']}" if endpoint["description"] else ""
+    out.say(wrapped(f"  POST {endpoint['path']}{said}", 4))
+    out.say(f"    {scale_words(endpoint['policy'])}, {endpoint['concurrency']} at a time each")
+    if in_full:
+        schema = msgspec.convert(endpoint["schema"], Schema)
+        out.say(f"    takes {wrapped(signature(schema), 10)}")
+    for version in endpoint["versions"]:
+        _version(out, version)
+
+
+def _version(out: Output, version: dict[str, Any]) -> None:
     demand = version["demand"]
-    share = f"{version['permille'] / 10:g} %" if version["permille"] else "trial" if version["candidate"] else "leaving"
-    counts = f"{demand['arrivals']} calls, {demand['inflight']} running, {demand['queued']} waiting"
-    star = "*" if version["number"] == stable else " "
-    level = "" if version["replicas"] else "  at zero"
-    out.say(f"   {star}v{version['number']}  {share:<7} {counts}{level}")
+    if version["permille"]:
+        share = f"{version['permille'] / 10:g} % of calls"
+    else:
+        share = "being tried out" if version["candidate"] else "leaving"
+    calls = f"{demand['arrivals']} call{'s' if demand['arrivals'] != 1 else ''}"
+    counts = f"{calls}, {demand['inflight']} running, {demand['queued']} waiting"
+    level = "" if version["replicas"] else ", at zero"
+    out.say(f"    v{version['number']}: {share}; {counts}{level}")
     for replica in version["replicas"]:
-        state = click.style(str(replica["state"]), fg=_COLOURS.get(replica["state"]))
-        doing = f" ({replica['doing']})" if replica.get("doing") not in {None, replica["state"]} else ""
-        on = f"pid {replica['pid']} on {replica['device'] or 'cpu'}" if replica.get("pid") else ""
-        out.say(f"      {replica['id']}  {state}{doing} {replica['since_s']} s  {on}{_phases(replica)}".rstrip())
-        if replica["state"] == "failed" and replica["detail"]:
-            out.say(click.style(f"        {replica['detail'].strip().splitlines()[-1]}", fg="red"))
+        _replica(out, replica)
     failed = version.get("failed")
-    if failed:
-        last = (failed["detail"] or "").strip().splitlines() or [failed["code"]]
-        out.say(click.style(f"      cannot start: {last[-1]}", fg="red"))
+    if failed and not any(replica["state"] == "failed" for replica in version["replicas"]):
+        out.say(click.style(f"      cannot start: {_last_line(failed)}", fg="red"))
 
 
-def _phases(replica: dict[str, Any]) -> str:
-    slow = [f"{phase['name']} {phase['ns'] / 1e9:.2f}" for phase in replica.get("phases", ()) if phase["ns"] >= 10_000_000]
-    return f"  started in {' + '.join(slow)} s" if slow else ""
+def _replica(out: Output, replica: dict[str, Any]) -> None:
+    doing = replica.get("doing") or replica["state"]
+    state = click.style(str(doing), fg=_COLOURS.get(replica["state"]))
+    words = [f"{state} for {lasted(replica['since_s'])}"]
+    if replica.get("pid"):
+        words.append(f"pid {replica['pid']} on {replica['device'] or 'cpu'}")
+    words += _phases(replica)
+    out.say(f"      {replica['id']}  {', '.join(words)}")
+    if replica["state"] == "failed" and replica["detail"]:
+        out.say(click.style(f"        {_last_line(replica)}", fg="red"))
+
+
+def _phases(replica: dict[str, Any]) -> list[str]:
+    phases = [phase for phase in replica.get("phases", ()) if phase["ns"] >= SHOWN_NS]
+    total_ns = sum(phase["ns"] for phase in phases)
+    return [f"started in {total_ns / 1e9:.2f} s"] if phases else []
+
+
+def _last_line(failed: dict[str, Any]) -> str:
+    lines = (failed["detail"] or "").strip().splitlines() or [str(failed["code"])]
+    return lines[-1].strip()
 
 
 def _why(out: Output, control: Control, what: str) -> None:
@@ -94,7 +143,9 @@ def _why(out: Output, control: Control, what: str) -> None:
     params = {"limit": WHY_ROWS} | ({"subject": what} if what else {})
     rows = control.get("/why", **params)["decisions"]
     for row in rows:
-        out.say(f"{ago(row['wall_ns'], now):>9}  {row['subject']:<28} {row['rule']:<14} {row['text']}")
+        name = row["subject"].replace("@", "@v")
+        head = f"{ago(row['wall_ns'], now):>9}  {name}  {row['rule']}"
+        out.say(f"{click.style(head, dim=True)}\n{' ' * 11}{wrapped(row['text'], 11)}")
     if not rows:
         out.say("no decisions yet" + (f" about {what}" if what else ""))
     out.result({"decisions": rows})

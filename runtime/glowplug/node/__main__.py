@@ -3,9 +3,8 @@
 import argparse
 import logging
 import logging.handlers
-import signal
 import sys
-from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from socket import gethostname
@@ -17,26 +16,24 @@ from glowplug import settings
 from glowplug.clock import SystemClock
 from glowplug.errors import GlowplugError
 from glowplug.node.agent import run_agent
-from glowplug.node.folders import Folders
+from glowplug.node.folders import LOG_MAX, Folders
 from glowplug.node.site import Patience
+from glowplug.node.stopping import until_told
 from glowplug.settings import Home
-
-LOG_MAX = 8 << 20  # bytes of the agent's log; one older file is kept
 
 
 class JsonLines(logging.Formatter):
-    """Writes records as the other logs are: one JSON object a line, `ts` in nanoseconds."""
+    """Writes records as a router's processes do: `ts` (UTC, ISO 8601), `level`, `logger`, `event`, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
         line = {
-            "ts": int(record.created * 1e9),
+            "ts": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
             "level": record.levelname.lower(),
-            "name": record.name,
-            "text": text,
+            "logger": record.name,
+            "event": record.getMessage(),
         }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()
 
 
@@ -68,26 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     failures: list[BaseException] = []
     try:
-        anyio.run(_until_signalled, run)
+        anyio.run(until_told, run)
     except* GlowplugError as errors:
         failures += errors.exceptions
     for failure in failures:
         sys.stderr.write(f"{failure}\n")
     return 1 if failures else 0
-
-
-async def _until_signalled(run: Callable[[], Awaitable[None]]) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
-        await run()
-        group.cancel_scope.cancel()
-
-
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
 
 
 def _log_to(path: Path) -> None:

@@ -1,8 +1,8 @@
 """Which ranks did the agent before us leave running?
 
-Beside the rank's own record the agent writes one, `<replica>.launch.json`, before the process is told what to run: so
-every rank that runs has one, and a process that has none ended by itself. What the record says of the process is held
-against the machine; what does not fit is removed, with its sockets.
+The agent writes a record, `<replica>.json`, before the process is told what to run: so every rank that runs has one,
+and a process that has none ended by itself. What the record says of the process is held against the machine; what does
+not fit is removed, with its sockets.
 """
 
 import logging
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.node.folders import Folders, write_atomically
+from glowplug.files import replace_file
+from glowplug.node.folders import Folders
 from glowplug.node.messages import Phase, Want
 from glowplug.node.processes import Identity, identity
 
@@ -35,29 +36,28 @@ class LaunchRecord:
 
 
 def path(folders: Folders, replica: str) -> Path:
-    """Return where an agent's record of a replica lies."""
-    return folders.ranks / f"{replica}.launch.json"
-
-
-def rank_path(folders: Folders, replica: str) -> Path:
-    """Return where the rank writes its own."""
+    """Return where the record of a replica lies."""
     return folders.ranks / f"{replica}.json"
 
 
 def write(folders: Folders, record: LaunchRecord) -> None:
     """Keep a record."""
-    write_atomically(path(folders, record.want.replica), msgspec.json.encode(record))
+    replace_file(path(folders, record.want.replica), msgspec.json.encode(record))
 
 
 def forget(folders: Folders, replica: str) -> None:
     """Remove all that a rank leaves behind when it has gone, its logs excepted."""
     for one in (
         path(folders, replica),
-        rank_path(folders, replica),
         folders.data_socket(replica),
         folders.control_socket(replica),
     ):
         one.unlink(missing_ok=True)
+
+
+def recorded(folders: Folders) -> frozenset[str]:
+    """Return the replicas that have a record: those that run, or ran when this machine went down."""
+    return frozenset(file.stem for file in folders.ranks.glob("*.json"))
 
 
 def survivors(folders: Folders) -> tuple[LaunchRecord, ...]:
@@ -73,7 +73,7 @@ def survivors(folders: Folders) -> tuple[LaunchRecord, ...]:
 
 
 def _records(folders: Folders) -> Iterator[LaunchRecord]:
-    for file in sorted(folders.ranks.glob("*.launch.json")):
+    for file in sorted(folders.ranks.glob("*.json")):
         try:
             yield msgspec.json.decode(file.read_bytes(), type=LaunchRecord)
         except (OSError, msgspec.MsgspecError) as error:
@@ -83,13 +83,10 @@ def _records(folders: Folders) -> Iterator[LaunchRecord]:
 
 
 def _sweep(folders: Folders, alive: set[str]) -> None:
-    """Remove sockets and rank records that belong to nobody."""
+    """Remove sockets that belong to nobody."""
     keep = {folders.data_socket(one) for one in alive} | {
         folders.control_socket(one) for one in alive
     }
     for place in folders.sockets.iterdir():
         if place not in keep:
             place.unlink(missing_ok=True)
-    for file in folders.ranks.glob("*.json"):
-        if not file.name.endswith(".launch.json") and file.stem not in alive:
-            file.unlink(missing_ok=True)

@@ -7,14 +7,14 @@ next agent adopts them, and if none comes they end when their lease does.
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
-from glowplug.clock import Clock
+from glowplug.clock import SECOND, Clock
 from glowplug.errors import NodeError
 from glowplug.node import cgroups, inventory, logs
 from glowplug.node.bundles import Bundles
@@ -25,6 +25,8 @@ from glowplug.node.launchers import ExecLauncher
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.node.processes import adopt_orphans
 from glowplug.node.site import Patience, Site
+from glowplug.node.stopping import let_go
+from glowplug.node.sweeping import set_aside_leftovers, sweep
 from glowplug.node.uplink import Uplink
 from glowplug.node.zygotes import Zygotes
 from glowplug.settings import Home, variable
@@ -70,7 +72,7 @@ async def run_agent(
     with _alone(home.node / "agent.lock"):
         async with anyio.create_task_group() as group:
             if leash_fd is not None:
-                group.start_soon(_end_with, leash_fd, group.cancel_scope.cancel)
+                group.start_soon(_end_with, leash_fd, group.cancel_scope)
             agent = await _build(
                 folders,
                 controller_address,
@@ -97,7 +99,9 @@ class Agent:
 
     async def run(self) -> None:
         """Adopt, connect, and report for ever."""
+        set_aside_leftovers(self._site.folders)
         await self.fleet.adopt()
+        self._site.spawn(self._sweep)
         self._site.spawn(self._uplink.run, self._take, self._logs, self._changed)
         while True:
             with anyio.move_on_after(REPORT_EVERY_S):
@@ -111,6 +115,14 @@ class Agent:
         self._site.zygotes.close()
         if not self.fleet.residencies:
             self._site.groups.leave()
+
+    async def _sweep(self) -> None:
+        """Keep the disk from filling with what nobody uses, once it is known what is wanted."""
+        while True:
+            await self._site.clock.sleep(self._site.patience.sweep_every_ns / SECOND)
+            if self.fleet.is_asked:
+                wall_ns = self._site.clock.wall_ns()
+                await sweep(self._site.folders, self.fleet.in_use(), wall_ns)
 
     def _take(self, desired: Desired) -> None:
         if self.fleet.take(desired):
@@ -170,14 +182,10 @@ async def _build(
     return agent
 
 
-async def _end_with(leash_fd: int, end: Callable[[], None]) -> None:
-    """End when the other end of the pipe closes; what is written to it means nothing."""
-    while True:
-        await anyio.wait_readable(leash_fd)
-        if not os.read(leash_fd, 4096):
-            break
+async def _end_with(leash_fd: int, scope: anyio.CancelScope) -> None:
+    await let_go(leash_fd)
     _LOG.info("the supervisor has gone; ranks stay for one lease")
-    end()
+    scope.cancel()
 
 
 @contextmanager

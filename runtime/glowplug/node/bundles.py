@@ -5,6 +5,7 @@ complete: a layer is checked against its digest while it arrives, unpacked besid
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable
@@ -43,6 +44,7 @@ class Bundles:
         async with self._locks.setdefault(layer.digest, anyio.Lock()):
             if not place.is_dir():
                 await self._bring(layer, place)
+        os.utime(place)  # used now: see `garbage`
         return place
 
     async def text(self, layer: Layer) -> str:

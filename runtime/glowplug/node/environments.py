@@ -68,9 +68,12 @@ class Environments:
         """
         async with self._locks.setdefault(env_digest, anyio.Lock()):
             there = self.interpreter(env_digest)
-            if there is not None:
+            if not env_digest and there is not None:
                 return there
             place = self._place(env_digest)
+            if there is not None:
+                os.utime(place)  # used now: see `garbage`
+                return there
             async with self._alone(place.with_suffix(".lock")):
                 if not place.is_dir():  # another process may just have built it
                     await self._build(place, python, await read_lock())

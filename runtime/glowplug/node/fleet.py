@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import anyio
 import msgspec
 
+from glowplug.files import replace_file
 from glowplug.node import adoption
 from glowplug.node.desired import Action, Drain, Forget, Kill, Start, Swap, decide
-from glowplug.node.folders import Folders, write_atomically
+from glowplug.node.folders import Folders, hex_of
 from glowplug.node.messages import Desired, Residency, Want
 from glowplug.node.rank_link import Changed
 from glowplug.node.replica import Replica
 from glowplug.node.site import Site
+from glowplug.node.sweeping import InUse
 
 _LOG = logging.getLogger("glowplug.node")
 ADOPT_WAIT_S = 2.0  # for adopted ranks to say how they are, before the first report
@@ -55,6 +58,20 @@ class Fleet:
     def taken(self) -> frozenset[str]:
         """Return the GPUs that replicas have."""
         return frozenset(gpu for one in self._replicas.values() for gpu in one.residency.gpus)
+
+    def in_use(self) -> InUse:
+        """Return what replicas run in and zygotes are made of."""
+        bundles = [one.want.bundle for one in self._replicas.values() if not one.over]
+        envs = {bundle.env_digest for bundle in bundles} | set(self._prime)
+        layers = {hex_of(layer.digest) for bundle in bundles for layer in bundle.layers}
+        for env_digest in envs:
+            layers |= {Path(one).name for one in self._site.zygotes.python_path(env_digest)}
+        return InUse(layers=layers, environments={hex_of(env) for env in envs if env})
+
+    @property
+    def is_asked(self) -> bool:
+        """Say whether a controller has said what there should be."""
+        return self._wants is not None
 
     def take(self, desired: Desired) -> bool:
         """Take over a new list; False when it is of an earlier epoch, or was overtaken."""
@@ -154,4 +171,4 @@ def _read(folders: Folders) -> Epochs:
 
 
 def _write(folders: Folders, epochs: Epochs) -> None:
-    write_atomically(folders.home.node / "epochs.json", msgspec.json.encode(epochs))
+    replace_file(folders.home.node / "epochs.json", msgspec.json.encode(epochs))

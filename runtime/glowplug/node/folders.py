@@ -1,9 +1,7 @@
 """Where does the agent keep things, and which names may become files?"""
 
 import hashlib
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from glowplug.settings import Home
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+LOG_MAX = 16 << 20  # bytes of one log; then it becomes `<name>.1`, and the one before is gone
 SOCKET_NAME_MAX = 24  # a Unix socket's whole path is bounded; longer ids are hashed
 
 
@@ -107,20 +106,6 @@ def hex_of(digest: str) -> str:
             f"{digest!r} is no sha256 digest", hint="deploy again with a current glowplug"
         )
     return match[1]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new, never half; only this user can read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _short(replica: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug.node.folders import write_atomically
+from glowplug.files import replace_file
 
 MODULES_MAX = (
     5_000  # names kept for one environment; torch and transformers together bring about 3,000
@@ -56,4 +56,4 @@ def read(path: Path) -> Imports:
 
 def write(path: Path, imports: Imports) -> None:
     """Keep it."""
-    write_atomically(path, msgspec.json.encode(imports))
+    replace_file(path, msgspec.json.encode(imports))

@@ -13,13 +13,14 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from glowplug.clock import Clock
-from glowplug.node.folders import Folders, checked
+from glowplug.node.folders import LOG_MAX, Folders, checked
 from glowplug.node.messages import LogQuery
 
 TAIL_MAX = 10_000
-SCAN_MAX = 32 << 20  # bytes read of one file: a whole log and the one before it
+SCAN_MAX = LOG_MAX  # bytes read of one file
 FOLLOW_EVERY_S = 0.1  # only while somebody follows
 PIECE_MAX = 256 * 1024  # bytes handed on at once
+ID_START_MIN = 8  # characters of a request id that stand for the whole
 FILES_MAX = 500  # newest first
 
 
@@ -94,7 +95,7 @@ class Reader:
             stamp = msgspec.json.decode(line, type=Stamp)
         except msgspec.MsgspecError:
             return None  # torn by a full disk, or cut at the start of the scan
-        if query.request_id and stamp.request_id != query.request_id:
+        if query.request_id and not _is_meant(stamp.request_id, query.request_id):
             return None
         return stamp if stamp.ts >= query.since_wall_ns else None
 
@@ -120,6 +121,11 @@ async def read(folders: Folders, query: LogQuery, clock: Clock) -> AsyncIterator
         await clock.sleep(FOLLOW_EVERY_S)
         for piece in _pieces(await run_sync(reader.more)):
             yield piece
+
+
+def _is_meant(request_id: str, asked: str) -> bool:
+    """Say whether an id is the one asked for; people are shown its start, so a long enough start will do."""
+    return request_id == asked or (len(asked) >= ID_START_MIN and request_id.startswith(asked))
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:

@@ -143,7 +143,6 @@ class RankLaunch:
     log_path: str
     epoch: int
     lease_ns: int
-    record_path: str  # where the rank writes {pid, start time, boot id} once it runs; the agent adopts from there
     device: str = "cpu"
     gpus: tuple[str, ...] = ()
     volumes: tuple[tuple[str, str], ...] = ()

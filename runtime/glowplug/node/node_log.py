@@ -1,18 +1,19 @@
 """What does the agent itself write about a replica? Lines of the same form as the rank's, in a file beside its log."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
 from glowplug.clock import Clock
+from glowplug.node.garbage import LOGS, may_go
 from glowplug.node.messages import Want
 
-REPLICAS_KEPT = 40  # of one endpoint, whose logs stay when they have gone
 TAIL_MAX = 8 * 1024  # bytes of a dead rank's last words that go into its failure
 
 
 class Line(msgspec.Struct):
-    """One line of a log, as ranks write them too."""
+    """One line of a replica's log; ranks write the same."""
 
     ts: int  # nanoseconds since the epoch
     level: str
@@ -21,7 +22,7 @@ class Line(msgspec.Struct):
     version: str
     replica: str
     request_id: str
-    stream: str  # here: node
+    stream: str  # node, or one of the rank's: `worker.capture`
     text: str
 
 
@@ -60,13 +61,13 @@ def node_path(rank_log: Path) -> Path:
     return rank_log.with_name(f"{rank_log.stem}.node.jsonl")
 
 
-def prune(folder: Path) -> None:
-    """Drop the logs of the replicas that wrote longest ago."""
-    ages: dict[str, float] = {}
+def prune(folder: Path, running: Collection[str], now_wall_ns: int) -> None:
+    """Drop the logs of replicas of one endpoint that ended, and wrote longest ago."""
+    written_ns: dict[str, int] = {}
     for path in folder.iterdir():
         replica = path.name.partition(".")[0]
-        ages[replica] = max(ages.get(replica, 0.0), path.stat().st_mtime)
-    for replica in sorted(ages, key=lambda one: ages[one], reverse=True)[REPLICAS_KEPT:]:
+        written_ns[replica] = max(written_ns.get(replica, 0), path.stat().st_mtime_ns)
+    for replica in may_go(written_ns, running, LOGS, now_wall_ns):
         for path in folder.glob(f"{replica}.*"):
             path.unlink(missing_ok=True)
 

@@ -261,8 +261,11 @@ class Replica:
             with anyio.move_on_after((drain_ns + DRAIN_MARGIN_NS) / SECOND):
                 await self._ask_to_drain(drain_ns, reason)
                 await anyio.sleep_forever()
-        process.signal(signal.SIGTERM)
-        await self._site.clock.sleep(self._site.patience.term_ns / SECOND)
+        if (
+            self._cause is None or self._cause.code != "replica_lost"
+        ):  # one that hangs cannot heed it
+            process.signal(signal.SIGTERM)
+            await self._site.clock.sleep(self._site.patience.term_ns / SECOND)
         process.kill_group()
 
     async def _ask_to_drain(self, drain_ns: int, reason: str) -> None:
@@ -301,7 +304,8 @@ class Replica:
             f"{verdict.state}: {verdict.detail or exit.text}",
             "info" if verdict.state == "stopped" else "error",
         )
-        prune(self._rank_log.parent)
+        running = adoption.recorded(self._site.folders)
+        prune(self._rank_log.parent, running, self._site.clock.wall_ns())
         self._say(
             state=verdict.state,
             code=verdict.code,

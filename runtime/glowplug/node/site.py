@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glowplug.clock import SECOND, Clock
+from glowplug.clock import MINUTE, SECOND, Clock
 from glowplug.node.bundles import Bundles
 from glowplug.node.cgroups import Groups
 from glowplug.node.environments import Environments
@@ -17,18 +17,20 @@ LEASE_NS = 30 * SECOND  # a rank that no agent has spoken to for so long ends by
 PING_EVERY_NS = 5 * SECOND  # six tries within a lease
 HANG_NS = 10 * SECOND  # a rank that answers no PING for so long is killed
 TERM_NS = 5 * SECOND  # between SIGTERM and SIGKILL
+SWEEP_EVERY_NS = 10 * MINUTE  # between two looks for what may leave the disk
 
 Secrets = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long the agent waits for ranks; tests use less."""
+    """How long the agent waits, for ranks above all; tests use less."""
 
     lease_ns: int = LEASE_NS
     ping_every_ns: int = PING_EVERY_NS
     hang_ns: int = HANG_NS
     term_ns: int = TERM_NS
+    sweep_every_ns: int = SWEEP_EVERY_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import anyio
 from glowplug.artifact import Layer
 from glowplug.clock import MILLISECOND
 from glowplug.errors import CallError, NodeError
-from glowplug.node import adoption, gpus, surroundings
+from glowplug.node import gpus, surroundings
 from glowplug.node.launchers import Launched, Order
 from glowplug.node.messages import Phase, RankLaunch, RankState, Want
 from glowplug.node.processes import Process
@@ -102,7 +102,6 @@ def launch_record(site: Site, want: Want, prepared: Prepared, granted: gpus.Gran
         log_path=str(folders.log(want.spec.app, want.spec.name, want.replica)),
         epoch=site.epoch,
         lease_ns=site.patience.lease_ns,
-        record_path=str(adoption.rank_path(folders, want.replica)),
         device=granted.device,
         gpus=granted.gpus,
         volumes=surroundings.volumes(folders, want.spec.volumes),

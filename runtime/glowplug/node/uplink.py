@@ -10,17 +10,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 import anyio
 import msgspec
 
-from glowplug.clock import Clock
+from glowplug.backoff import backoff_ns
+from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug.errors import CallError, NodeError, UnavailableError
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.wire.channel import Channel, Exchange, Spawn, dial_channel
 from glowplug.wire.messages import Hello, Infer, to_json
 
 _LOG = logging.getLogger("glowplug.node")
-RETRY_FIRST_S = 0.05
-RETRY_LAST_S = 2.0
+RETRY_FIRST_NS = 50 * MILLISECOND
+RETRY_MAX_NS = 2 * SECOND
 GREET_S = 5.0  # a controller that accepts and does not greet is stopped or overloaded
-DESIRED_MAX = 64 << 20  # bytes of one list of wants
 
 OnDesired = Callable[[Desired], None]
 OnLogs = Callable[[LogQuery], AsyncIterator[bytes]]
@@ -44,7 +44,7 @@ class Uplink:
     ) -> None:
         """Keep a connection, until cancelled."""
         self._on_desired, self._on_logs = on_desired, on_logs
-        wait_s = RETRY_FIRST_S
+        failures = 0
         while True:
             try:
                 with anyio.fail_after(GREET_S):
@@ -53,10 +53,11 @@ class Uplink:
                     )
             except (OSError, CallError, TimeoutError) as error:
                 _LOG.debug("%s: %s", self._address, error)
-                await self._clock.sleep(wait_s)
-                wait_s = min(2 * wait_s, RETRY_LAST_S)
+                failures += 1
+                wait_ns = backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS)
+                await self._clock.sleep(wait_ns / SECOND)
                 continue
-            wait_s = RETRY_FIRST_S
+            failures = 0
             await self._use(channel, on_connected)
 
     def report(self, report: Report) -> bool:

@@ -207,6 +207,10 @@ class Zygotes:
         self._making.add(env_digest)
         self._spawn(self._make, env_digest, interpreter)
 
+    def python_path(self, env_digest: str) -> tuple[str, ...]:
+        """Return where an environment's ranks find glowplug itself, as far as is known."""
+        return self._known(env_digest).python_path
+
     def learn(
         self,
         env_digest: str,

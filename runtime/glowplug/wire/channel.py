@@ -30,6 +30,7 @@ from glowplug.wire.transport import FrameProtocol, dial
 
 _LOG = logging.getLogger("glowplug.wire")
 WINDOW = 1024 * 1024
+MESSAGE_MAX = 64 * 1024 * 1024  # of one that is read whole
 PIECE = 256 * 1024  # size in which large bodies are cut
 _U64 = Struct("<Q")
 _CONTROL = frozenset({Kind.LOAD, Kind.WAKE, Kind.SLEEP, Kind.DRAIN, Kind.STATS, Kind.PING})
@@ -82,8 +83,13 @@ class Incoming:
             self._channel.abandon(self._rid)
 
     async def read(self) -> bytes:
-        """Return everything, joined."""
-        return b"".join([piece async for piece in self])
+        """Return everything, joined; for messages between daemons, which are bounded."""
+        whole = bytearray()
+        async for piece in self:
+            whole += piece
+            if len(whole) > MESSAGE_MAX:
+                raise call_error("too_large", f"a message is over {MESSAGE_MAX} bytes")
+        return bytes(whole)
 
 
 class Outgoing:

@@ -20,26 +20,13 @@ import msgspec
 
 from glowplug.clock import Clock
 from glowplug.context import current
+from glowplug.node.folders import LOG_MAX
+from glowplug.node.node_log import Line
 
-LOG_MAX = 16 * 1024 * 1024  # then the file becomes `<path>.1`, and the one before is gone
 TEXT_MAX = 64 * 1024  # of one line; the rest is cut, and said so
 PENDING_MAX = 64 * 1024  # bytes of lines about calls that wait for the next flush
 
 Later = Callable[[Callable[[], None]], None]
-
-
-class Line(msgspec.Struct):
-    """One line of the log."""
-
-    ts: int
-    level: str
-    app: str
-    endpoint: str
-    version: str
-    replica: str
-    request_id: str
-    stream: str
-    text: str
 
 
 class CallLine(Line):

@@ -50,6 +50,7 @@ class ComputeLost:
 
     detail: str
     code: str = "run_timeout"
+    busy: bool = True  # other calls still run, and may finish
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ def fault_of(error: BaseException, stage: Stage, request_id: str, *, show: bool)
         phase="run",
         executed="yes",
         exception=fields,
+        hint=error.hint if isinstance(error, GlowplugError) else "",
     )
     return _fault("endpoint_error", detail, "yes", body)
 

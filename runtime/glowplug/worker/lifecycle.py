@@ -84,6 +84,7 @@ class State:
     code: str = ""
     detail: str = ""
     exit_code: int = EXIT_STOPPED
+    awaits_calls: bool = False  # failed, but not all calls were lost with the thread
 
 
 Step = tuple[State, tuple[Effect, ...]]
@@ -208,7 +209,8 @@ def _reason(event: Terminated | DrainAsked) -> Reason:
 
 
 def _lost(state: State, event: ComputeLost, now_ns: int) -> Step:
-    return _fail(state, event.code, event.detail, EXIT_COMPUTE_LOST, now_ns)
+    failed = replace(state, awaits_calls=event.busy)
+    return _fail(failed, event.code, event.detail, EXIT_COMPUTE_LOST, now_ns)
 
 
 def _swap(state: State, _: SwapAsked, __: int) -> Step:
@@ -265,7 +267,7 @@ def _fail(state: State, code: str, detail: str, exit_code: int, now_ns: int) -> 
 
 def _told(state: State, _: StatsAsked | Pinged, __: int) -> Step:
     """Say why, and go. After a lost compute thread other calls may still finish: they have until LINGER_NS."""
-    if state.exit_code != EXIT_START_FAILED:
+    if state.awaits_calls:
         return state, (Answer(),)
     stopped, effects = _stop(state)
     return stopped, (Answer(), *effects)

@@ -21,7 +21,7 @@ from glowplug.worker.capture import Captured, LogFile, capture
 from glowplug.worker.compute import Compute, Outbox
 from glowplug.worker.control import Control
 from glowplug.worker.events import Began, Terminated
-from glowplug.worker.process import become, write_record
+from glowplug.worker.process import become
 from glowplug.worker.rank import Rank
 from glowplug.worker.server import Link, Server
 
@@ -79,7 +79,6 @@ async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captur
             await listen(Path(launch.data_socket), lambda: Link(server)),
             await listen(Path(launch.control_socket), control.accept),
         ]
-        write_record(launch)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: rank.happen(Terminated(rank.is_busy)))
         rank.happen(Began())

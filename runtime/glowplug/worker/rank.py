@@ -43,7 +43,7 @@ from glowplug.worker.events import (
 from glowplug.worker.failures import said
 from glowplug.worker.lifecycle import due_ns, first_state, step
 from glowplug.worker.offline import offline
-from glowplug.worker.process import surroundings, write_record
+from glowplug.worker.process import surroundings
 from glowplug.worker.program import Program, SwappedModules
 from glowplug.worker.server import Server
 
@@ -80,7 +80,7 @@ class Rank:
         )
         server.epoch = launch.epoch
         server.on_idle = lambda: self._happened(Idled()) if self.state.phase == "draining" else None
-        server.on_stuck = lambda detail: self._happened(ComputeLost(detail))
+        server.on_stuck = lambda detail: self._happened(ComputeLost(detail, busy=server.is_awaited))
 
     @property
     def is_busy(self) -> bool:
@@ -134,7 +134,6 @@ class Rank:
         self.server.log.version = launch.version
         self._compute.widen(_threads(launch))
         self.server.serve(program, launch.version)
-        write_record(launch)
         self.server.log.write("lifecycle", f"became {launch.version}")
         self.server.announce(self.state.phase, self.state.epoch)
         self.on_change()
@@ -197,9 +196,7 @@ class Rank:
         self._endpoint = await self._on_thread(lambda: programs.find(self.launch.spec))
 
     async def _load(self) -> None:
-        made = await self._on_thread(
-            lambda: programs.prepare(self.launch.spec, self._endpoint)
-        )
+        made = await self._on_thread(lambda: programs.prepare(self.launch.spec, self._endpoint))
         self._program = made
         await self._hook("load")
 

@@ -54,6 +54,7 @@ class Server:
         self.epoch = 0
         self.permits = 0
         self.free = 0
+        self.overdue = 0  # permits of calls that were answered, but whose threads still run
         self.calls: set[Call] = set()
         self.links: set[Link] = set()
         self.calls_done = 0
@@ -90,7 +91,7 @@ class Server:
                 "replica",
                 self.replica,
                 epoch=self.epoch,
-                permits=self.permits,
+                permits=max(0, self.permits - self.overdue),
                 version=self.version,
                 state=state,
             )
@@ -147,8 +148,16 @@ class Server:
         call.link.over(call.rid)
         call.inside = None  # it knows the call: no garbage for the collector
         self.free += 1
+        if call.expired and call.task is None:
+            self._hold_back(-1)
         if not self.calls:
             self.on_idle()
+
+    def _hold_back(self, permits: int) -> None:
+        """Tell gateways of permits they hold no call for: a call sent there would be refused until then."""
+        self.overdue += permits
+        for link in self.links:
+            link.greet()
 
     def note(self, call: Call, code: str, status: int) -> None:
         """Count and log an answered call."""
@@ -157,6 +166,11 @@ class Server:
         self.busy_ns += took_ns
         self.last_call_wall_ns = self._clock.wall_ns()
         self.log.call(call.infer.request_id, code, status, took_ns)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Say whether somebody waits for a call that still runs."""
+        return any(not call.answered for call in self.calls)
 
     def transport(self, call: Call) -> Transport:
         """Return how the code of this call reaches other endpoints."""
@@ -185,6 +199,8 @@ class Server:
         if not call.expired:
             if now_ns < call.due_ns:
                 return call.due_ns
+            if call.task is None:
+                self._hold_back(1)  # before the answer, which would free the permit there
             call.expire()
         if call.ended or call.task is not None:
             return None

@@ -39,7 +39,9 @@ def test_both_kinds_of_loggers_write_the_same_lines(lines: Path) -> None:
         "warning",
         "glowplug.two",
     )
+    assert list(first)[:4] == ["ts", "level", "logger", "event"]
     assert first["ts"].endswith("Z")
+    assert first["ts"] <= second["ts"]
 
 
 def test_an_exception_is_kept_with_its_traceback(lines: Path) -> None:

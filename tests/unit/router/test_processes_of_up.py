@@ -12,10 +12,15 @@ from glowplug.clock import SECOND, ManualClock
 from glowplug.errors import ConfigError
 from glowplug.node.processes import Identity, identity
 from glowplug.settings import Home
-from glowplug_router.children import DELAY_FIRST_NS, DELAY_MAX_NS, STEADY_NS, Child, next_delay_ns
-from glowplug_router.listening import is_loopback, listen, refuse_open_door, url_of
 from glowplug_router.settings import UpSettings
-from glowplug_router.up_file import Up, UpFile, down, is_same, only_one, running
+from glowplug_router.supervisor.children import (
+    DELAY_FIRST_NS,
+    DELAY_MAX_NS,
+    STEADY_NS,
+    Child,
+)
+from glowplug_router.supervisor.listening import is_loopback, listen, refuse_open_door, url_of
+from glowplug_router.supervisor.up_file import Up, UpFile, down, is_same, only_one, running
 
 
 def myself() -> Identity:
@@ -29,17 +34,26 @@ def settings(tmp_path: Path, **changes: object) -> UpSettings:
 
 
 def test_a_child_that_dies_young_is_made_again_later_each_time() -> None:
-    delays = [0]
-    for _ in range(10):
-        delays.append(next_delay_ns(delays[-1], lived_ns=SECOND))
+    delays = waits(lived_ns=[SECOND] * 10)
 
-    assert delays[1:4] == [DELAY_FIRST_NS, 2 * DELAY_FIRST_NS, 4 * DELAY_FIRST_NS]
+    assert delays[:3] == [DELAY_FIRST_NS, 2 * DELAY_FIRST_NS, 4 * DELAY_FIRST_NS]
     assert delays[-1] == DELAY_MAX_NS
 
 
 def test_a_child_that_lived_long_is_made_again_soon() -> None:
-    assert next_delay_ns(DELAY_MAX_NS, STEADY_NS) == DELAY_FIRST_NS
-    assert next_delay_ns(DELAY_MAX_NS, STEADY_NS - 1) == DELAY_MAX_NS
+    assert waits(lived_ns=[SECOND] * 3 + [STEADY_NS])[-1] == DELAY_FIRST_NS
+    assert waits(lived_ns=[SECOND] * 3 + [STEADY_NS - 1])[-1] == 8 * DELAY_FIRST_NS
+
+
+def waits(lived_ns: list[int]) -> list[int]:
+    """Return how long a child is away after each death."""
+    child = Child("agent", lambda leash: None)
+    found = []
+    for lived in lived_ns:
+        child.died(child.began_ns + lived)
+        found.append(child.due_ns - child.began_ns - lived)
+        child.began_ns = child.due_ns
+    return found
 
 
 def test_a_death_is_counted_and_dated() -> None:

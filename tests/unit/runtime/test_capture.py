@@ -8,8 +8,9 @@ import msgspec
 
 from glowplug.clock import MILLISECOND, ManualClock
 from glowplug.context import CallContext, current
+from glowplug.node.folders import LOG_MAX
 from glowplug.worker import capture as captures
-from glowplug.worker.capture import LOG_MAX, TEXT_MAX, Captured, Handler, LogFile
+from glowplug.worker.capture import TEXT_MAX, Captured, Handler, LogFile
 
 
 def log_at(path: Path) -> LogFile:

@@ -231,6 +231,12 @@ def test_a_lost_compute_thread_fails_the_rank_and_lets_other_calls_finish() -> N
         )
 
 
+def test_a_lost_compute_thread_with_no_other_call_ends_the_rank_once_it_has_said_why() -> None:
+    failed, _ = run(ComputeLost("stuck", busy=False), state=READY)
+
+    assert run(StatsAsked(3), state=failed)[1] == (Answer(), Exit(EXIT_COMPUTE_LOST))
+
+
 def test_a_failed_rank_goes_when_it_is_told_to() -> None:
     assert run(Terminated(busy=True), state=FAILED_RUN)[1] == (Exit(EXIT_COMPUTE_LOST),)
     assert run(DrainAsked(3, busy=True), state=FAILED_START)[1] == (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.errors import Executed, call_error
-from glowplug.retry import BACKOFF_MAX_S, RETRIES_MAX, WAIT_MAX_S, retry_delay_s
+from glowplug.retry import BACKOFF_MAX_NS, RETRIES_MAX, WAIT_MAX_S, retry_delay_s
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_tries_are_few_and_waits_short(tries: int, spread: float) -> None:
     delay = retry_delay_s(call_error("busy", "x", executed="no"), tries, spread, None)
 
     assert (delay is None) == (tries > RETRIES_MAX)
-    assert delay is None or 0 < delay <= 1.5 * BACKOFF_MAX_S
+    assert delay is None or 0 < delay <= 1.5 * BACKOFF_MAX_NS

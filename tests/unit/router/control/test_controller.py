@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from control_records import POLICY
-from glowplug.clock import SECOND
+from glowplug.clock import SECOND, ManualClock
 from glowplug.errors import CallError, StoreError
 from glowplug.spec import Policy
 from glowplug_router.records import Demand, DemandReport, Intent
@@ -109,6 +109,51 @@ async def test_a_controller_without_nodes_waits_and_plans_nothing_until_one_repo
 
     assert again.node.started == it.node.started
     assert len(it.node.residencies) == 1
+
+
+async def test_a_controller_that_comes_back_publishes_nothing_before_a_node_has_reported() -> None:
+    async with stage() as it:
+        await it.deploy(GREET, policy=POLICY)
+    nodes = Nodes()
+
+    async with anyio.create_task_group() as tasks:
+
+        async def pass_time() -> None:
+            for _ in range(40):
+                it.clock.advance(SECOND // 2)
+                for _ in range(20):
+                    await checkpoint()
+
+        tasks.start_soon(pass_time)
+        async with stage(it.store, nodes, it.clock) as again:  # it has given up waiting for a node
+            await again.settled()
+            assert again.gateways.snapshots == []
+
+            nodes.nodes.append(it.node)
+            again.world.changed.fire()
+            await again.until(lambda: bool(again.gateways.snapshots))
+
+            first = again.gateways.snapshots[0]
+            assert [one.id for one in first.endpoints[0].versions[0].replicas] == it.node.started
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_router_with_nothing_deployed_is_ready_before_any_node_has_reported() -> None:
+    clock = ManualClock(SECOND)
+
+    async with anyio.create_task_group() as tasks:
+
+        async def pass_time() -> None:
+            for _ in range(40):
+                clock.advance(SECOND // 2)
+                for _ in range(20):
+                    await checkpoint()
+
+        tasks.start_soon(pass_time)
+        async with stage(nodes=Nodes(), clock=clock) as it:
+            await it.until(lambda: bool(it.gateways.snapshots))
+            assert it.table.endpoints == ()
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_failed_replica_is_forgotten_and_another_started() -> None:

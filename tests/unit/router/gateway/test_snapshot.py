@@ -1,9 +1,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from glowplug.files import replace_file
 from glowplug.wire.messages import to_json
 from glowplug_router.dispatch import VersionGone, VersionSet
-from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas, save
+from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas
 from glowplug_router.records import RouteEndpoint, RouteReplica, RouteVersion, Snapshot
 
 V1 = RouteVersion(
@@ -61,7 +62,7 @@ def test_replicas_without_an_address_are_not_dialled() -> None:
 def test_a_snapshot_comes_back_from_disk_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     file = tmp_path / "router" / "snapshot.json"
     assert load(file) is None
-    save(file, to_json(snapshot(V1)))
+    replace_file(file, to_json(snapshot(V1)))
 
     assert load(file) == snapshot(V1)
     assert file.stat().st_mode & 0o777 == 0o600

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from glowplug.errors import NodeError
-from glowplug.node.folders import Folders, checked, hex_of, write_atomically
+from glowplug.node.folders import Folders, checked, hex_of
 from glowplug.settings import Home
 
 
@@ -36,14 +36,3 @@ def test_sockets_of_long_names_stay_short_and_apart(tmp_path: Path) -> None:
     assert first != second
     assert len(first.name) <= 26
     assert folders.control_socket("r1").name == "r1.c"
-
-
-def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "file.json"
-
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-
-    assert path.read_bytes() == b"two"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in path.parent.iterdir()] == ["file.json"]

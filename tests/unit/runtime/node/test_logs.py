@@ -63,6 +63,13 @@ async def test_a_request_is_found_wherever_it_ran(folders: Folders) -> None:
     assert await texts(folders, LogQuery(request_id="req-1")) == ["a", "b"]
 
 
+async def test_the_first_eight_characters_of_a_request_id_find_it(folders: Folders) -> None:
+    write(folders, "shop/hello/r1.jsonl", (1, "0123456789ab", "a"), (2, "0123456", "no"))
+
+    assert await texts(folders, LogQuery(request_id="01234567")) == ["a"]
+    assert await texts(folders, LogQuery(request_id="0123456")) == ["no"]
+
+
 async def test_older_lines_than_asked_for_are_left_out(folders: Folders) -> None:
     write(folders, "shop/hello/r1.jsonl", (1, "", "a"), (2, "", "b"))
 

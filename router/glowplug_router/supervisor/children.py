@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from glowplug.backoff import backoff_ns
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.errors import GlowplugError
 from glowplug.node.processes import Identity, identity
@@ -33,23 +34,14 @@ class Child:
     pid: int = 0
     who: Identity | None = None
     began_ns: int = 0
-    delay_ns: int = 0
     due_ns: int = 0
-    deaths: int = 0
+    deaths: int = 0  # in a row: the count begins anew with one that lived for long
 
     def died(self, now_ns: int) -> None:
         """Note that the process has ended, and decide when to make it again."""
-        self.delay_ns = next_delay_ns(self.delay_ns, now_ns - self.began_ns)
-        self.due_ns = now_ns + self.delay_ns
+        self.deaths = 1 if now_ns - self.began_ns >= STEADY_NS else self.deaths + 1
+        self.due_ns = now_ns + backoff_ns(self.deaths, DELAY_FIRST_NS, DELAY_MAX_NS)
         self.pid, self.who = 0, None
-        self.deaths += 1
-
-
-def next_delay_ns(delay_ns: int, lived_ns: int) -> int:
-    """Return how long to wait before a child is made again: twice as long each time it dies young."""
-    if lived_ns >= STEADY_NS or delay_ns == 0:
-        return DELAY_FIRST_NS
-    return min(2 * delay_ns, DELAY_MAX_NS)
 
 
 class Leash:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from glowplug.clock import MILLISECOND, SECOND, Clock, SystemClock
 from glowplug.errors import ConfigError, GlowplugError
 from glowplug_router.settings import UpSettings
-from glowplug_router.supervisor import READY_MAX_NS, Say, run_up
+from glowplug_router.supervisor.main import READY_MAX_NS, Say, run_up
 
 NEWS_MAX_NS = READY_MAX_NS + 10 * SECOND
 _NEWS_MAX_BYTES = 64 * 1024

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 
 from glowplug.clock import MILLISECOND, SECOND, Clock, SystemClock
 from glowplug.errors import ConfigError
+from glowplug.node.folders import Folders
 from glowplug.node.processes import identity
-from glowplug_router.children import Child, Leash, fork, freeze
-from glowplug_router.listening import listen, url_of
-from glowplug_router.roles import roles_of
+from glowplug_router.app import DRAIN_SIGNAL
 from glowplug_router.settings import UpSettings
+from glowplug_router.supervisor.children import Child, Leash, fork, freeze
+from glowplug_router.supervisor.listening import listen, url_of
+from glowplug_router.supervisor.roles import roles_of
+from glowplug_router.supervisor.up_file import Up, UpFile, await_former, only_one
 from glowplug_router.telemetry.logging import configure, logger
-from glowplug_router.up_file import Up, UpFile, await_former, only_one
 
 _LOG = logger("glowplug.supervisor")
 READY_MAX_NS = 30 * SECOND  # from the start to the first good answer of /readyz
@@ -45,7 +47,7 @@ def run_up(settings: UpSettings, say: Say, ready: Ready | None = None) -> int:
     with only_one(settings.home) as lock_fd:
         await_former(settings.home, clock)
         sock = listen(settings)
-        log = configure(settings.home.node / "logs" / "system", "supervisor")
+        log = configure(Folders(settings.home).system_logs, "supervisor")
         try:
             roles = roles_of(settings, sock, url_of(sock))  # imports all that children share
             freeze()
@@ -155,13 +157,13 @@ class Supervisor:
         if self._ready is None:
             return
         url = url_of(self._sock)
-        if answers(self._sock, "/readyz"):
+        if answers(self._sock, "/readyz?controller"):
             self._say(_banner(url, self._settings))
             self._ready(url)
             self._ready = None
             _LOG.info("ready", url=url, ns=self._clock.now_ns() - self._began_ns)
         elif self._clock.now_ns() - self._began_ns > READY_MAX_NS:
-            folder = self._settings.home.node / "logs" / "system"
+            folder = Folders(self._settings.home).system_logs
             raise ConfigError(
                 f"the router at {url} is not ready after {READY_MAX_NS // SECOND} s",
                 hint=f"`glowplug logs --system` or {folder} says why; `glowplug doctor` looks for causes",
@@ -174,7 +176,7 @@ class Supervisor:
         self._asked.clear()
         keep = self._settings.keep
         self._end("gateway", signal.SIGTERM, self._settings.drain_ns)
-        self._end("controller", signal.SIGTERM if keep else signal.SIGUSR1, CONTROLLER_STOP_NS)
+        self._end("controller", signal.SIGTERM if keep else DRAIN_SIGNAL, CONTROLLER_STOP_NS)
         self._end("agent", signal.SIGTERM, AGENT_STOP_NS)
         _LOG.info("stopped", keep=keep)
         return 0

@@ -5,9 +5,7 @@ import ipaddress
 import socket
 
 from glowplug.errors import ConfigError
-from glowplug_router.settings import UpSettings
-
-BACKLOG = 2048  # connections that wait while a gateway restarts
+from glowplug_router.settings import BACKLOG, UpSettings
 
 
 def listen(settings: UpSettings) -> socket.socket:

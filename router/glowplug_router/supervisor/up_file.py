@@ -13,15 +13,14 @@ import msgspec
 
 from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug.errors import ConfigError
+from glowplug.files import replace_file
 from glowplug.node.processes import Identity, identity, open_pidfd
 from glowplug.settings import Home
 
 FORMER_MAX_NS = (
     5 * SECOND
 )  # children of a supervisor that was killed end by themselves well within this
-STOP_MAX_NS = (
-    75 * SECOND
-)  # gateway, replicas and agent have bounds of their own, which come to less
+STOP_MAX_NS = 90 * SECOND  # gateway, controller and agent have bounds of their own: 80 s in all
 _LOOK_MS = 20  # between two looks at a process where there are no pidfds
 
 
@@ -56,9 +55,7 @@ class UpFile:
     def write(self, up: Up) -> None:
         """Replace it, whole. `pid`, `url` and `started` are also at the top, for those who read it with other tools."""
         record = {**msgspec.to_builtins(up), "pid": up.pid}
-        part = self._path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(record))
-        part.replace(self._path)
+        replace_file(self._path, msgspec.json.encode(record))
 
     def remove(self) -> None:
         """Remove it: the router has stopped in order."""

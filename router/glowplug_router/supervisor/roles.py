@@ -1,19 +1,20 @@
 """What do the supervisor's children do? One function a role; importing this module loads all that they share."""
 
-import logging
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
 from glowplug.clock import SystemClock
 from glowplug.node.agent import run_agent
+from glowplug.node.folders import Folders
+from glowplug.node.stopping import until_told
 from glowplug_router.app import run_controller
 from glowplug_router.gateway.main import run_gateway
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.settings import ControllerSettings, UpSettings
 from glowplug_router.telemetry.logging import configure
-from glowplug_router.until import until_signalled
 
 Main = Callable[[int], None]
 Run = Callable[[int], Awaitable[None]]  # given the leash
@@ -22,16 +23,16 @@ Run = Callable[[int], Awaitable[None]]  # given the leash
 def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, Main]:
     """Return what each child does, in the order in which they start."""
     home = settings.home
-    logs = home.node / "logs" / "system"
+    logs = Folders(home).system_logs
 
     async def agent(leash_fd: int) -> None:
         address = f"unix:{home.run / 'controller.sock'}"
-        await until_signalled(
-            run_agent(home, address, settings.node, SystemClock(), leash_fd=leash_fd)
+        await until_told(
+            partial(run_agent, home, address, settings.node, SystemClock(), leash_fd=leash_fd)
         )
 
     async def controller(leash_fd: int) -> None:
-        asked = ControllerSettings(url=url, keep=settings.keep)
+        asked = ControllerSettings(url=url)
         await run_controller(home, asked, SystemClock(), leash_fd=leash_fd)
 
     async def gateway(leash_fd: int) -> None:
@@ -41,11 +42,7 @@ def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, M
 
     def run(role: str, main: Run, *, fast: bool) -> Main:
         def process(leash_fd: int) -> None:
-            if role == "gateway":  # it keeps its own journal: what it logs is not the supervisor's
-                for handler in logging.getLogger().handlers:
-                    handler.setLevel(logging.CRITICAL)
-            else:
-                configure(logs, role)
+            configure(logs, role)
             anyio.run(main, leash_fd, backend_options={"use_uvloop": fast})
 
         return process
