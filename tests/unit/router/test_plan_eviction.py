@@ -322,7 +322,7 @@ def test_room_on_a_node_that_was_lost_is_kept_no_longer() -> None:
     planning.ask(arrivals=2, queued=1)
     planning.plan()
     assert planning.memory.versions[0].room_node == "n1"
-    planning.observed = replace(planning.observed, nodes=(node("n2"),), replicas=())
+    planning.observed = replace(planning.observed, nodes=(node("n2"),))
     planning.plan()
 
     assert planning.memory.versions[0].room_node == ""
