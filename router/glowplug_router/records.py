@@ -280,6 +280,15 @@ class RouteReplica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteLoss:
+    """A replica that died, and why: what the calls it had are told."""
+
+    replica: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteVersion:
     """A version as the gateway sees it."""
 
@@ -294,6 +303,7 @@ class RouteVersion:
     run_ns: int
     failed: str = ""  # why nothing can start, when that is so (problem code start_failed)
     dev: bool = False
+    loss: RouteLoss | None = None  # the last replica that failed, until one is ready again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

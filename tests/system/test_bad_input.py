@@ -306,7 +306,7 @@ def test_a_rank_over_its_memory_dies_alone_and_is_said_to_have(router: Place) ->
     ]
     killed, other = at_once(calls)
 
-    refused(killed, 502, "replica_lost", "maybe")  # all that the gateway can know in time
+    refused(killed, 502, "out_of_memory", "maybe")
     failed = until(lambda: failure(router, "eats"), what="the reason")
     assert failed["code"] == "out_of_memory"
     assert "limit is 143 MiB" in failed["detail"]

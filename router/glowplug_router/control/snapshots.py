@@ -11,6 +11,7 @@ from glowplug_router.records import (
     Replica,
     RouteEndpoint,
     RouteKey,
+    RouteLoss,
     RouteReplica,
     RouteVersion,
     Snapshot,
@@ -122,7 +123,15 @@ def _version(
         run_ns=version.spec.timeouts.run_ns,
         failed=_failed(world, version, found),
         dev=version.key in world.fleet.dev,
+        loss=_loss(world, version),
     )
+
+
+def _loss(world: World, version: Version) -> RouteLoss | None:
+    error = world.fleet.errors.get(version.key)
+    if error is None:
+        return None
+    return RouteLoss(replica=error.id, code=error.code, detail=_last_line(error.detail))
 
 
 def _phases(world: World, replica: Replica) -> tuple[tuple[str, int], ...]:
@@ -143,8 +152,12 @@ def _failed(world: World, version: Version, replicas: Iterable[Replica]) -> str:
     remembered = memory_of(world, version.key)
     if remembered is None or not is_failed(remembered):
         return ""
-    last_line = error.detail.strip().rpartition("\n")[2]
-    return (last_line or error.code or "start_failed")[:FAILED_MAX_CHARS]
+    return _last_line(error.detail) or error.code or "start_failed"
+
+
+def _last_line(text: str) -> str:
+    """Return what a traceback, or a message, comes down to."""
+    return text.strip().rpartition("\n")[2][:FAILED_MAX_CHARS]
 
 
 def memory_of(world: World, key: str) -> EndpointMemory | None:

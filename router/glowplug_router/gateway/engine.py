@@ -32,6 +32,7 @@ from glowplug_router.dispatch import (
 )
 from glowplug_router.gateway.calls import Call, Carrier
 from glowplug_router.gateway.metrics import Metrics
+from glowplug_router.gateway.mourning import Mourning
 from glowplug_router.gateway.problems import Trouble, refusal
 from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Lane
@@ -53,6 +54,7 @@ class Engine:
         self.by_request: dict[str, Call] = {}  # every call that is not over
         self.links: dict[str, Carrier] = {}  # replicas that may get calls, or still have some
         self.ready: dict[str, int] = {}  # version -> links that stand; none when there is none
+        self.mourning = Mourning(self._bury)
         self._serves: dict[str, str] = {}  # replica -> version
         # Endpoint -> a version with traffic now; whoever knows the routes sets it.
         self.redraw: Callable[[str], Lane | None] = lambda _: None
@@ -264,6 +266,7 @@ class Engine:
             self.give_up(
                 call, Trouble("shutting_down", detail, executed=call.executed_so_far, phase="run")
             )
+        self.mourning.end()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -317,8 +320,12 @@ class Engine:
             replica = call.link.replica if call.link is not None else "its replica"
             detail = f"{call.lane.key}: the connection to {replica} broke while it had the call"
             trouble = Trouble("replica_lost", detail, executed=effect.executed, phase="run")
+            self.mourning.add(replica, call, trouble)
+
+    def _bury(self, call: Call, trouble: Trouble) -> None:
+        if not call.over:
             call.caller.fail(call, trouble)
-            self._over(call, trouble.status, now_ns)
+            self._over(call, trouble.status, self._clock.now_ns())
 
     def _requeue(self, call: Call, *, draining: bool) -> None:
         assert call.link is not None, call.number

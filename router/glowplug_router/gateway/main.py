@@ -31,7 +31,7 @@ from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Table
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.gateway.site import make_site
-from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas
+from glowplug_router.gateway.snapshot import changes, is_newer, load, losses, replicas
 from glowplug_router.gateway.tally import Tallies
 from glowplug_router.records import Snapshot
 from glowplug_router.settings import BACKLOG
@@ -116,6 +116,7 @@ class Gateway:
             self.engine.feed(event, now_ns)
         self._forget(old, snapshot)
         self.dialer.want(replicas(snapshot))
+        self.engine.mourning.learn(losses(snapshot))
 
     def _forget(self, old: Snapshot | None, new: Snapshot) -> None:
         for key in _keys(old) - _keys(new):

@@ -7,7 +7,7 @@ import msgspec
 
 from glowplug.spec import qualified
 from glowplug_router.dispatch import Event, VersionGone, VersionSet
-from glowplug_router.records import RouteReplica, RouteVersion, Snapshot
+from glowplug_router.records import RouteLoss, RouteReplica, RouteVersion, Snapshot
 
 Listed = tuple[str, RouteReplica]  # version key, replica
 
@@ -40,6 +40,11 @@ def replicas(snapshot: Snapshot) -> dict[str, Listed]:
         for replica in version.replicas
         if replica.address
     }
+
+
+def losses(snapshot: Snapshot) -> tuple[RouteLoss, ...]:
+    """Return what is known of replicas that died."""
+    return tuple(version.loss for _, version in _versions(snapshot) if version.loss is not None)
 
 
 def _versions(snapshot: Snapshot | None) -> Iterator[tuple[str, RouteVersion]]:
