@@ -31,7 +31,9 @@ class Bundle:
     env_digest: str = ""
     python: str = ""  # "3.11"
     env: tuple[tuple[str, str], ...] = ()
-    source_path: str = ""  # set only by `dev`, on one machine: run from here instead of the code layer
+    source_path: str = (
+        ""  # set only by `dev`, on one machine: run from here instead of the code layer
+    )
     schema: int = MANIFEST_SCHEMA
 
     def layer(self, kind: LayerKind) -> Layer | None:

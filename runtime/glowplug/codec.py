@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from glowplug.errors import PROBLEMS, CallError, Executed, InvalidRequestError
+from glowplug.errors import CallError, Executed, InvalidRequestError
 from glowplug.events import ndjson_event, sse_event
 from glowplug.multipart import Part, parse_multipart
+from glowplug.problems import PROBLEMS
 from glowplug.schema import EVENTS, JSON, RAW, Contract, takes_many_bytes
 
 PROBLEM = "application/problem+json"

@@ -23,7 +23,9 @@ class Outgoing:
     content_type: str = "application/json"
     accept: str = "application/json"
     body: bytes = b""
-    timeout_s: float | None = None  # None = what is left of the caller's deadline, or the endpoint's own
+    timeout_s: float | None = (
+        None  # None = what is left of the caller's deadline, or the endpoint's own
+    )
     klass: Class | None = None
     idempotency_key: str = ""
 
@@ -49,7 +51,7 @@ class Transport(Protocol):
         ...
 
     def stream(self, outgoing: Outgoing) -> Iterator[bytes]:
-        """Send and yield the JSON text (or raw bytes) of each item; raise `CallError` for a refusal or a broken stream."""
+        """Send and yield the JSON text (or raw bytes) of each item; raise `CallError` where it breaks."""
         ...
 
     def astream(self, outgoing: Outgoing) -> AsyncIterator[bytes]:

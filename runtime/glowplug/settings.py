@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SOCKET_PATH_MAX = 90  # sun_path holds 108 bytes on Linux, 104 on macOS; names below the run folder need some
+SOCKET_PATH_MAX = (
+    90  # sun_path holds 108 bytes on Linux, 104 on macOS; names below the run folder need some
+)
 
 
 @dataclass(frozen=True, slots=True)

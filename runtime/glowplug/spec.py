@@ -41,7 +41,9 @@ class ImageSpec:
     python: str = ""  # "3.11"; empty = the interpreter that deploys
     requirements: tuple[str, ...] = ()  # PEP 508 lines; empty = the node's own environment
     overrides: tuple[str, ...] = ()  # requirement lines that win over what packages ask for
-    metadata: tuple[tuple[str, tuple[str, ...]], ...] = ()  # package -> its needs, instead of those it declares
+    metadata: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # package -> its needs, instead of those it declares
     env: tuple[tuple[str, str], ...] = ()
 
 
@@ -55,7 +57,9 @@ class Schema:
     files: tuple[str, ...] = ()  # parameters that multipart parts may fill with bytes
     streams: bool = False  # a generator: answers in pieces
     item: Json = None  # schema of one piece, when it streams
-    media_type: str = "application/json"  # of a plain answer; application/octet-stream when it returns bytes
+    media_type: str = (
+        "application/json"  # of a plain answer; application/octet-stream when it returns bytes
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,9 @@ class EndpointSpec:
     examples: tuple[Json, ...] = ()  # each a dict of arguments
     description: str = ""
     tags: tuple[tuple[str, str], ...] = ()
-    load_key: str = ""  # digest of the code that on.load can reach; equal keys allow a swap in place
+    load_key: str = (
+        ""  # digest of the code that on.load can reach; equal keys allow a swap in place
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +95,9 @@ class Policy:
     min: int = 0
     max: int = 4
     buffer: int = 0  # ready replicas kept free above the load
-    target_concurrency: float = 0.0  # calls a replica should carry; 0 = 0.7 of its concurrency, at least 1
+    target_concurrency: float = (
+        0.0  # calls a replica should carry; 0 = 0.7 of its concurrency, at least 1
+    )
     up_after_ns: int = 0
     down_after_ns: int = 60 * SECOND
     zero_after_ns: int = 5 * MINUTE

@@ -35,7 +35,9 @@ class Dev:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         command = [GLOWPLUG, "dev", "app.py", "--port", "0", "--json"]
-        self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True
+        )
         self.serving = self.until("serving")
 
     def until(self, event: str) -> dict[str, str]:
@@ -52,7 +54,10 @@ class Dev:
         request = urllib.request.Request(
             f"{self.serving['url']}/hello/greet",
             data=json.dumps({"name": name}).encode(),
-            headers={"authorization": f"Bearer {self.serving['key']}", "content-type": "application/json"},
+            headers={
+                "authorization": f"Bearer {self.serving['key']}",
+                "content-type": "application/json",
+            },
         )
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             return str(json.loads(answer.read()))
@@ -69,7 +74,9 @@ def hello_world() -> float:
         base = Path(name)
         env = environment(base)
         begun = time.perf_counter()
-        subprocess.run([GLOWPLUG, "init", "hello"], cwd=base, env=env, check=True, capture_output=True)
+        subprocess.run(
+            [GLOWPLUG, "init", "hello"], cwd=base, env=env, check=True, capture_output=True
+        )
         dev = Dev(base / "hello", env)
         try:
             assert dev.call("Ada") == "Hello, Ada!"
@@ -83,7 +90,9 @@ def edits() -> list[float]:
     with tempfile.TemporaryDirectory(prefix="gp") as name:
         base = Path(name)
         env = environment(base)
-        subprocess.run([GLOWPLUG, "init", "hello"], cwd=base, env=env, check=True, capture_output=True)
+        subprocess.run(
+            [GLOWPLUG, "init", "hello"], cwd=base, env=env, check=True, capture_output=True
+        )
         source = base / "hello" / "app.py"
         text = source.read_text()
         dev = Dev(base / "hello", env)
@@ -109,9 +118,22 @@ def main() -> None:
     bare = best([PYTHON, "-c", "pass"])
     imported = best([PYTHON, "-c", "import glowplug"])
     figure("cli", "help_s", best([GLOWPLUG, "--help"]), unit="s", n=BEST_OF)
-    figure("cli", "import_s", imported - bare, unit="s", n=BEST_OF, peers={"python -c pass": round(bare, 4)})
+    figure(
+        "cli",
+        "import_s",
+        imported - bare,
+        unit="s",
+        n=BEST_OF,
+        peers={"python -c pass": round(bare, 4)},
+    )
     note("empty folder to first answer")
-    figure("cli", "hello_world_s", median([hello_world() for _ in range(HELLO_RUNS)]), unit="s", n=HELLO_RUNS)
+    figure(
+        "cli",
+        "hello_world_s",
+        median([hello_world() for _ in range(HELLO_RUNS)]),
+        unit="s",
+        n=HELLO_RUNS,
+    )
     note("edit to new answer")
     figure("cli", "edit_reload_s", median(edits()), unit="s", n=EDITS)
 

@@ -22,15 +22,17 @@ CONNECTIONS = 64
 RATE = 200
 LOAD_S = 8.0
 MOSEC_PORT = 18_123
-MOSEC_VENV = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "glowplug-bench" / "mosec"
+MOSEC_VENV = (
+    Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "glowplug-bench" / "mosec"
+)
 
-HELLO = '''from glowplug import Scale, endpoint
+HELLO = """from glowplug import Scale, endpoint
 
 
 @endpoint(app="hello", examples=[{"name": "world"}], scale=Scale(max=2, zero_after="1s"))
 def greet(name: str) -> str:
     return f"VERSION {name}"
-'''
+"""
 
 
 def write_hello(folder: Path, version: str) -> str:
@@ -66,7 +68,9 @@ class Load:
         self.answers: list[tuple[float, bytes]] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(threads,)) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(threads,)) for _ in range(threads)
+        ]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -105,9 +109,13 @@ def rollback(here: Place) -> None:
         begun = time.perf_counter()
         here.run("rollback", "hello")
         time.sleep(LOAD_S / 2)
-    first_old = min((at for at, body in load.answers if at > begun and b"one" in body), default=None)
+    first_old = min(
+        (at for at, body in load.answers if at > begun and b"one" in body), default=None
+    )
     assert first_old is not None, "the old version never answered"
-    with Load(here) as faulty:  # the same check, with a fault planted: every rank is killed under the load
+    with Load(
+        here
+    ) as faulty:  # the same check, with a fault planted: every rank is killed under the load
         time.sleep(LOAD_S / 4)
         for replica in here.run("status", "hello")["endpoints"][0]["replicas"]:
             os.kill(int(replica["pid"]), signal.SIGKILL)
@@ -128,7 +136,15 @@ def idle_memory(here: Place) -> None:
 
 def wrk(url: str, env: dict[str, str], pids: list[int]) -> float:
     """Return the CPU microseconds a call costs the whole process tree."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(PEERS / "echo.lua"), url]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{SECONDS}s",
+        "-s",
+        str(PEERS / "echo.lua"),
+        url,
+    ]
     before = cpu_seconds(pids)
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=True)
     used = cpu_seconds(pids) - before
@@ -144,9 +160,20 @@ def start_mosec() -> subprocess.Popen[bytes]:
     if not python.exists():
         note(f"installing mosec into {MOSEC_VENV}")
         subprocess.run([sys.executable, "-m", "venv", str(MOSEC_VENV)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "mosec", "msgspec", "numpy"], check=True)
-    command = [str(python), str(PEERS / "mosec_app.py"), "--address", "127.0.0.1", "--port", str(MOSEC_PORT)]
-    return subprocess.Popen([*command, "--timeout", "30000", "--log-level", "error"], start_new_session=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", "mosec", "msgspec", "numpy"], check=True
+        )
+    command = [
+        str(python),
+        str(PEERS / "mosec_app.py"),
+        "--address",
+        "127.0.0.1",
+        "--port",
+        str(MOSEC_PORT),
+    ]
+    return subprocess.Popen(
+        [*command, "--timeout", "30000", "--log-level", "error"], start_new_session=True
+    )
 
 
 def until_open(port: int) -> None:
@@ -166,7 +193,14 @@ def echo_ratio(here: Place) -> None:
     if shutil.which("wrk") is None:
         subprocess.run(["apt-get", "install", "-y", "-q", "wrk"], check=False, capture_output=True)
     if shutil.which("wrk") is None:
-        figure("path", "echo_cpu_ratio_mosec", None, unit="ratio", n=0, reason="wrk is not installed: apt-get install wrk")
+        figure(
+            "path",
+            "echo_cpu_ratio_mosec",
+            None,
+            unit="ratio",
+            n=0,
+            reason="wrk is not installed: apt-get install wrk",
+        )
         return
     here.run("deploy", str(PEERS / "echo_app.py"))
     body = {"BENCH_BODY": str(PEERS / "echo.json")}

@@ -1,4 +1,4 @@
-"""How does a benchmark get a router of its own? A fresh home, `up`, `deploy`, and HTTP calls with nothing of ours in between."""
+"""How does a benchmark get a router of its own? A fresh home, `up`, `deploy`, and plain HTTP calls."""
 
 import http.client
 import json
@@ -21,7 +21,9 @@ class Place:
     """A running router and node in a temporary home."""
 
     def __init__(self, home: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")
+        }
         self.home = home
         self.env = kept | {"GLOWPLUG_HOME": str(home)}
         self.run("up", "--detach", "--port", "0")
@@ -44,12 +46,18 @@ class Place:
         where = urlsplit(self.url)
         return http.client.HTTPConnection(where.hostname or "", where.port, timeout=WAIT_S)
 
-    def post(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    def post(
+        self, connection: http.client.HTTPConnection, path: str, body: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
         """Call and return status, body and headers."""
         headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        return (
+            answer.status,
+            answer.read(),
+            {name.lower(): value for name, value in answer.getheaders()},
+        )
 
     def replicas(self, app: str) -> int:
         """Return how many replicas an app has."""

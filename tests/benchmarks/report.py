@@ -32,7 +32,8 @@ def figure(bench: str, name: str, value: float | None, *, unit: str, n: int, **m
         "unit": unit,
         "target": bound,
         "better": better,
-        "met": value is not None and (value <= target["max"] if "max" in target else value >= target["min"]),
+        "met": value is not None
+        and (value <= target["max"] if "max" in target else value >= target["min"]),
         "command": f"make bench-{bench}",
         "device": f"{os.cpu_count()}-core CPU",
         "n": n,

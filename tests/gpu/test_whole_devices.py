@@ -96,7 +96,9 @@ def test_an_endpoint_that_asks_for_none_sees_none(home: Path) -> None:
 def test_a_redeploy_on_the_only_device_makes_way_and_serves(home: Path) -> None:
     before = run(home, "call", "cards/product", "-i", "size=1")["output"]["pid"]
     source = home / "src" / "cards.py"
-    source.write_text(source.read_text().replace('"pid": os.getpid()', '"pid": os.getpid(), "new": 1'))
+    source.write_text(
+        source.read_text().replace('"pid": os.getpid()', '"pid": os.getpid(), "new": 1')
+    )
 
     run(home, "deploy", str(source))
     answer = run(home, "call", "cards/product", "-i", "size=1")["output"]

@@ -291,7 +291,9 @@ def test_a_signal_stops_the_router_in_order(tmp_path: Path, number: int) -> None
 
     log = (tmp_path / "node" / "logs" / "system" / "supervisor.jsonl").read_text()
     ended = [
-        json.loads(line)["role"] for line in log.splitlines() if json.loads(line)["event"] == "ended"
+        json.loads(line)["role"]
+        for line in log.splitlines()
+        if json.loads(line)["event"] == "ended"
     ]
     assert ended == ["gateway", "controller", "agent"]
 

@@ -4,7 +4,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from glowplug.errors import PROBLEMS
+from glowplug.problems import PROBLEMS
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.records import Deployment, Version
 

@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from glowplug.clock import Clock
 from glowplug.codec import PROBLEM, problem
-from glowplug.errors import PROBLEMS, CallError, Executed, GlowplugError, call_error
+from glowplug.errors import CallError, Executed, GlowplugError, call_error
+from glowplug.problems import PROBLEMS
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.keys import allows, verify
 from glowplug_router.records import Key

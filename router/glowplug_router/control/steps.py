@@ -5,8 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from glowplug.errors import PROBLEMS, GlowplugError
+from glowplug.errors import GlowplugError
 from glowplug.node.messages import Phase
+from glowplug.problems import PROBLEMS
 from glowplug.spec import Json
 
 StepName = Literal["store", "start", "exercise", "commit", "drain", "done", "failed"]

@@ -4,7 +4,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from glowplug.clock import MILLISECOND
-from glowplug.errors import PROBLEMS
+from glowplug.problems import PROBLEMS
 from glowplug.spec import CHAIN_MAX
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import Failure, Infer, Response, Trailer, pack, unpack_infer

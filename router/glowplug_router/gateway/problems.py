@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from glowplug.clock import SECOND
 from glowplug.codec import PROBLEM, problem
-from glowplug.errors import PROBLEMS, Executed
+from glowplug.errors import Executed
+from glowplug.problems import PROBLEMS
 
 CONTENT_TYPE = PROBLEM
 

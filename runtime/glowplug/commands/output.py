@@ -10,7 +10,8 @@ from typing import Any, ParamSpec
 
 import click
 
-from glowplug.errors import PROBLEMS, CallError, GlowplugError, InvalidRequestError, RemoteError
+from glowplug.errors import CallError, GlowplugError, InvalidRequestError, RemoteError
+from glowplug.problems import PROBLEMS
 
 P = ParamSpec("P")
 Decorated = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glowplug.codec import problem, problem_of
-from glowplug.errors import PROBLEMS, CallError, Executed, GlowplugError
+from glowplug.errors import CallError, Executed, GlowplugError
+from glowplug.problems import PROBLEMS
 from glowplug.remote_errors import exception_fields
 from glowplug.wire.frames import META_MAX
 from glowplug.wire.messages import Failure, pack

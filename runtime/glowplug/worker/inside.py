@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from glowplug.clock import SECOND
 from glowplug.context import Answer, Outgoing
-from glowplug.errors import PROBLEMS, CallError, DefinitionError, Executed, call_error
+from glowplug.errors import CallError, DefinitionError, Executed, call_error
 from glowplug.events import SseReader
+from glowplug.problems import PROBLEMS
 from glowplug.remote_errors import error_from_answer, error_from_problem
 from glowplug.schema import EVENTS
 from glowplug.spec import qualified

@@ -38,13 +38,13 @@ def worlds(draw: st.DrawFn) -> tuple[Observed, tuple[Demand, ...]]:
                 inflight=inflight,
                 last_arrival_ns=last_ns,
             )
-            if draw(st.booleans()):
+            if draw(st.sampled_from([True, True, True, False])):
                 demand.append(row)
     replicas = []
     for known in NODES:
         for uuid, _ in known.gpus:
-            version = draw(st.sampled_from([None, *served]))
-            state = draw(st.sampled_from(["starting", "ready", "ready", "draining"]))
+            version = draw(st.sampled_from([*served, None]))
+            state = draw(st.sampled_from(["ready", "ready", "starting", "draining"]))
             if version is not None:
                 replicas.append(_replica(f"r{uuid}", version, known.id, state, uuid))
     return Observed(epoch=1, served=tuple(served), nodes=NODES, replicas=tuple(replicas)), tuple(
@@ -54,7 +54,7 @@ def worlds(draw: st.DrawFn) -> tuple[Observed, tuple[Demand, ...]]:
 
 def _version(draw: st.DrawFn, key: str, *, is_candidate: bool) -> Served:
     policy = Policy(
-        min=draw(st.integers(0, 2)),
+        min=draw(st.sampled_from([0, 0, 1, 2])),
         max=draw(st.integers(1, 3)),
         buffer=draw(st.integers(0, 1)),
         zero_after_ns=draw(st.sampled_from([SECOND, MINUTE])),
@@ -65,7 +65,7 @@ def _version(draw: st.DrawFn, key: str, *, is_candidate: bool) -> Served:
         permits=1,
         permille=0 if is_candidate else 1000,
         candidate=is_candidate,
-        gpu_count=draw(st.integers(0, 2)),
+        gpu_count=draw(st.sampled_from([1, 1, 2, 0])),
         gpu_names=draw(st.sampled_from([(), (), ("L4",)])),
         memory_bytes=draw(st.sampled_from([0, 1 << 30, 3 << 30])),
     )

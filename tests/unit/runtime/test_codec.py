@@ -29,8 +29,9 @@ from glowplug.codec import (
 )
 from glowplug.context import Answer
 from glowplug.endpoints import DeclaredEndpoint
-from glowplug.errors import PROBLEMS, CallError, InvalidRequestError
+from glowplug.errors import CallError, InvalidRequestError
 from glowplug.multipart import Part, encode_multipart
+from glowplug.problems import PROBLEMS
 
 JSON = "application/json"
 
