@@ -5,7 +5,7 @@ candidate, a version with waiting calls and no replica, one below its `min`. For
 
 1. what drains already: they wait for it (`Rooms.coming`), and nobody is sent away;
 2. for a candidate, an idle replica of the version it is to follow;
-3. idle replicas of any version above its `min`, the least recently called first;
+3. idle, ready replicas of any version above its `min`, the least recently called first;
 4. for a candidate, a busy replica of the version it is to follow: it ends its calls, new ones wait in the queue.
 
 Who is sent away by 3 has no waiting calls and keeps its `min`, so it is not one that must start now: it cannot send
@@ -79,21 +79,24 @@ class Holders:
         self.spare: dict[str, int] = {}  # version -> how many of its replicas may go
 
     def add(self, served: Served, replicas: Sequence[Replica], last_arrival_ns: int) -> None:
-        """Offer the replicas of an idle version, as far as its `min` allows."""
-        spare = len(replicas) - min_replicas(served)
+        """Offer the ready replicas of an idle version, as far as its `min` allows."""
+        # What starts was needed a moment ago; it neither goes nor stands in for the `min` before it is ready.
+        ready = [replica for replica in replicas if replica.state == "ready"]
+        spare = len(ready) - min_replicas(served)
         if spare > 0:
             self.spare[served.key] = spare
-            for replica in replicas:
+            for replica in ready:
                 self.by_node.setdefault(replica.node, []).append(
                     _holder(IDLE, last_arrival_ns, replica)
                 )
 
     def gone(self, replica: Replica) -> None:
         """Offer a replica no longer: it drains."""
-        if replica.version in self.spare:
+        there = self.by_node.get(replica.node, [])
+        left = [holder for holder in there if holder.replica.id != replica.id]
+        if len(left) < len(there):
+            self.by_node[replica.node] = left
             self.spare[replica.version] -= 1
-            there = self.by_node[replica.node]
-            there[:] = [holder for holder in there if holder.replica.id != replica.id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,9 @@ def _worth(
     calm = -(-load_micro * 1000 // (target_micro * CALM_PERMILLE))
     loaded = max(steady, running, 1) + served.policy.buffer
     wanted = min(max(loaded, backlog, lowest), highest)
-    calm = min(max(calm + served.policy.buffer, wanted), highest)
+    # Fewer must do for the queue as well, or what goes now is wanted back at once.
+    calm = max(calm + served.policy.buffer, _queue_worth(served, demand, memory), wanted)
+    calm = min(calm, highest)
     rule = "backlog" if backlog > loaded else "load"
     text = (
         f"{memory.rate_micro / MICRO:.2f} calls/s × {memory.mean_service_ns / SECOND:.3f} s = {load_micro / MICRO:.2f}"
@@ -150,14 +152,19 @@ def _backlog(
     if starting or not ready:
         return ready + starting
     permits = max(served.permits, 1)
+    drain_ns = demand.queued * memory.mean_service_ns // (permits * ready)
+    if memory.mean_service_ns and drain_ns <= BACKLOG_WORTH_NS:
+        return 0
+    return min(_queue_worth(served, demand, memory), 2 * ready)
+
+
+def _queue_worth(served: Served, demand: Demand, memory: EndpointMemory) -> int:
+    """Return how many replicas bring the queue to its end in good time."""
+    permits = max(served.permits, 1)
     if memory.mean_service_ns:
-        drain_ns = demand.queued * memory.mean_service_ns // (permits * ready)
-        if drain_ns <= BACKLOG_WORTH_NS:
-            return 0
-        needed = -(-demand.queued * memory.mean_service_ns // (permits * BACKLOG_WORTH_NS))
-    else:  # no call has ended yet, so they may be long: step by step
-        needed = -(-(demand.queued + demand.inflight) // permits)
-    return min(needed, 2 * ready)
+        return -(-demand.queued * memory.mean_service_ns // (permits * BACKLOG_WORTH_NS))
+    # No call has ended yet, so they may be long.
+    return -(-(demand.queued + demand.inflight) // permits)
 
 
 def _idle(

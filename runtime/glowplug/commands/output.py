@@ -125,7 +125,7 @@ def error_record(error: GlowplugError) -> dict[str, Any]:
             "request_id": error.request_id,
             "retryable": error.retryable,
         }
-        if error.code in PROBLEMS:  # not of a router that never answered
+        if error.code in PROBLEMS and error.code != "unreachable":  # which nobody answered
             record["status"] = error.status
     if isinstance(error, InvalidRequestError) and error.errors:
         record["errors"] = list(error.errors)

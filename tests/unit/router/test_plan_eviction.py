@@ -169,11 +169,14 @@ def test_a_replica_that_is_needed_makes_way_for_no_other_endpoint(needs: dict[st
     assert (made.actions, rules(made)[KEY]) == ((), "no_room")
 
 
-def test_a_replica_that_is_its_min_makes_way_for_no_other_endpoint() -> None:
-    planning = one_gpu(on_gpu(), on_gpu(OTHER, policy=Policy(min=1)), replicas=[held("a", OTHER)])
+def test_what_still_starts_makes_way_for_no_other_endpoint() -> None:
+    starting = held("a", OTHER, state="starting")
+    planning = one_gpu(on_gpu(), on_gpu(OTHER), replicas=[starting])
     planning.ask(arrivals=2, queued=1)
 
     assert planning.plan().actions == ()
+    planning.become("ready")
+    assert drained(planning.after(SECOND)) == [("a", "makes_way")]
 
 
 def test_only_what_is_above_min_makes_way() -> None:

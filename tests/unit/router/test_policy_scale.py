@@ -3,7 +3,7 @@
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.policy.scale import RATE_WINDOW_NS, demand_noted
-from glowplug_router.records import Demand, EndpointMemory
+from glowplug_router.records import Demand, EndpointMemory, Memory
 from unit.router.planning import KEY, NOW, Planning, replica, version
 
 FAST = Policy(max=10, down_after_ns=60 * SECOND, zero_after_ns=5 * MINUTE)
@@ -343,6 +343,20 @@ def test_one_less_must_be_well_below_its_target_before_we_go_down() -> None:
 
     # 1.8 at once would fit on two replicas, but leave them nearly full.
     assert planning.states().count("ready") == 3
+
+
+def test_we_do_not_go_down_to_where_the_queue_would_bring_us_up_again() -> None:
+    policy = Policy(max=3, down_after_ns=0)
+    planning = Planning(version(policy=policy), replicas=(replica("a"), replica("b")))
+    known = EndpointMemory(key=KEY, arrivals=40, mean_service_ns=SECOND // 3, sampled_ns=NOW)
+    planning.memory = Memory(versions=(known,))
+    planning.ask(arrivals=40, queued=20, inflight=1)
+    planning.plan()
+    assert planning.states() == ["ready", "ready"]
+
+    planning.ask(queued=15)
+    planning.plan()
+    assert planning.states().count("ready") == 1
 
 
 def test_a_lower_max_is_followed_at_once() -> None:
