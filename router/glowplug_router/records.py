@@ -144,6 +144,7 @@ class Served:
     gpu_count: int = 0
     gpu_names: tuple[str, ...] = ()
     memory_bytes: int = 0
+    cpu_milli: int = 0
     drain_ns: int = 0
     swap_from: str = ""  # dev: replicas of this version key may become this version in place
     device: Device = "auto"  # auto: where no node has any GPU, it runs without

@@ -224,7 +224,6 @@ class _Attempts:
             "x-request-id": self._request_id,
             "glowplug-class": self._outgoing.klass or "",
             "glowplug-deadline": "" if left_s is None else f"{left_s:.3f}",
-            "idempotency-key": self._outgoing.idempotency_key,
             "traceparent": call.trace if call is not None else "",
         }
         return {name: value for name, value in headers.items() if value}

@@ -27,7 +27,6 @@ class Outgoing:
         None  # None = what is left of the caller's deadline, or the endpoint's own
     )
     klass: Class | None = None
-    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """How does a function or class become an endpoint? With `@endpoint` above it, bare or with options."""
 
+import inspect
 import json
 import re
 import sys
@@ -94,7 +95,7 @@ class DeclaredEndpoint(Endpoint[P, L]):
             volumes=asked.volumes,
             hooks=shape.hooks,
             examples=self._examples,
-            description=asked.description or _first_paragraph(self._target.__doc__),
+            description=_described(asked.description or self._target.__doc__),
             tags=asked.tags,
         )
         return EndpointDecl(spec=spec, policy=asked.policy)
@@ -251,5 +252,5 @@ def _dashed(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
 
 
-def _first_paragraph(docstring: str | None) -> str:
-    return " ".join((docstring or "").strip().split("\n\n")[0].split())
+def _described(docstring: str | None) -> str:
+    return inspect.cleandoc(docstring or "").strip()[:DESCRIPTION_MAX]

@@ -68,7 +68,7 @@ class EndpointOptions(TypedDict, total=False):
     examples: Sequence[
         Mapping[str, Any]
     ]  # arguments by name: they warm up, smoke-test and document
-    description: str  # default: the first paragraph of the docstring
+    description: str  # default: the docstring; its first paragraph is the summary
     tags: Mapping[str, str]
     image: Image
 

@@ -159,7 +159,7 @@ PROBLEMS: dict[str, Problem] = {
         503,
         "The store is locked",
         True,
-        "another process holds the database; `glowplug doctor` names it",
+        "another process holds router/router.db of GLOWPLUG_HOME: `fuser` on that file names it",
     ),
     "disk_full": Problem(
         507, "No space left", True, "free some space; `glowplug doctor` shows where"

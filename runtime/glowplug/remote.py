@@ -63,7 +63,6 @@ class Route:
     profile: str = ""
     timeout_s: float | None = None
     klass: Class | None = None
-    idempotency_key: str = ""
 
 
 class Endpoint(Generic[P, L]):
@@ -113,7 +112,6 @@ class Endpoint(Generic[P, L]):
         *,
         timeout: Duration | None = None,
         klass: Class | None = None,
-        idempotency_key: str = "",
         version: str = "",
         profile: str = "",
     ) -> "Self":
@@ -122,7 +120,6 @@ class Endpoint(Generic[P, L]):
         Args:
             timeout: the caller's patience, waiting included.
             klass: "critical", "interactive", "standard" or "batch".
-            idempotency_key: two calls with one key are one call.
             version: "v12" or "stable".
             profile: another router than the current one.
         """
@@ -134,7 +131,6 @@ class Endpoint(Generic[P, L]):
             self._route,
             timeout_s=self._route.timeout_s if timeout_s is None else timeout_s,
             klass=klass or self._route.klass,
-            idempotency_key=idempotency_key or self._route.idempotency_key,
             version=version or self._route.version,
             profile=profile or self._route.profile,
         )
@@ -224,7 +220,6 @@ class Endpoint(Generic[P, L]):
             body=body,
             timeout_s=route.timeout_s,
             klass=route.klass,
-            idempotency_key=route.idempotency_key,
         )
 
     def _value(self, answer: Answer) -> Any:

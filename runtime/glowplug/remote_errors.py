@@ -109,8 +109,8 @@ def users_own(error: CallError, home: ModuleType | None = None) -> Exception:
         return error
     try:
         made = kind(*error.arguments)
-    except Exception:  # the user's __init__ may raise anything; the plain error says as much
-        return error
+    except Exception:  # its __init__ takes other arguments than those it passed on: what matters is the class
+        made = kind.__new__(kind, *error.arguments)
     if error.remote_traceback:
         made.add_note(
             f"\nOn the replica (request {error.request_id or 'unknown'}):\n{error.remote_traceback.rstrip()}"

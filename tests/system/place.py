@@ -79,7 +79,9 @@ class Place:
 
     def __init__(self, home: Path, sources: Path) -> None:
         kept = {
-            name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("GLOWPLUG_") or name == "GLOWPLUG_WITHOUT"
         }
         self.home = home
         self.sources = sources

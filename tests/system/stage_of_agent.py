@@ -166,7 +166,9 @@ def start_agent(home: Home, *, lease_s: float = 30.0, without: str = "") -> subp
     path = os.pathsep.join(str(REPO / one) for one in ("runtime", "packager", "router"))
     command = [sys.executable, "-P", "-m", "glowplug.node", "--home", str(home.root)]
     command += ["--controller", f"unix:{home.run / 'controller.sock'}", "--name", "n1"]
-    env = {**environment(), "PYTHONPATH": path, "GLOWPLUG_WITHOUT": without}
+    env = {**environment(), "PYTHONPATH": path}
+    if without:
+        env["GLOWPLUG_WITHOUT"] = without
     return subprocess.Popen([*command, "--lease", str(lease_s)], env=env)
 
 

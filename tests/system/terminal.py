@@ -79,7 +79,9 @@ class Terminal:
         self.folder.mkdir()
         self.home = base / "home"
         kept = {
-            name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("GLOWPLUG_") or name == "GLOWPLUG_WITHOUT"
         }
         self.env = kept | {"GLOWPLUG_HOME": str(self.home), "COLUMNS": "80", "NO_COLOR": "1"}
 

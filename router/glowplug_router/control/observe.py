@@ -43,6 +43,7 @@ def served(world: World, version: Version, permille: int) -> Served:
         gpu_count=needs.gpu_count,
         gpu_names=needs.gpu_names,
         memory_bytes=needs.memory_bytes,
+        cpu_milli=needs.cpu_milli,
         device=needs.device,
         drain_ns=drain_ns(version),
         swap_from=trial.swap_from if trial is not None else "",

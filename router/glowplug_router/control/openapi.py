@@ -75,7 +75,8 @@ def _document(app: str, generation: int, routed: tuple[_Routed, ...]) -> str:
 
 def _operation(version: Version, auth: str, schemas: dict[str, Json]) -> Json:
     spec = version.spec
-    summary, _, rest = spec.description.partition("\n")
+    first, _, rest = spec.description.partition("\n\n")
+    summary = " ".join(first.split())
     return {
         "operationId": f"{version.app}_{version.endpoint}".replace("-", "_"),
         "summary": summary or version.endpoint,

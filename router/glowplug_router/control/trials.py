@@ -106,7 +106,9 @@ class Trials:
             return replace(step, state="starting")
         if residency.version != version.key:
             return replace(step, state="swapping")
-        return replace(step, state=residency.state, phases=residency.phases)
+        # Of one that is ready, the detail is what to know of how it runs: without the GPU it asked for.
+        detail = residency.detail if residency.state == "ready" else ""
+        return replace(step, state=residency.state, phases=residency.phases, detail=detail)
 
     def _raise_if_lost(self, version: Version, replica: Replica | None) -> None:
         if replica is not None and replica.state == "ready":

@@ -93,6 +93,7 @@ def _replica(world: World, replica: Replica, now_ns: int) -> Json:
             "gpus": residency.gpus,
             "adopted": residency.adopted,
             "memory_enforced": residency.memory_enforced,
+            "cpu_enforced": residency.cpu_enforced,
             "calls_done": residency.calls_done,
             "started_wall_ns": residency.started_wall_ns,
             "phases": [{"name": phase.name, "ns": phase.ns} for phase in residency.phases],

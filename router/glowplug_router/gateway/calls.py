@@ -61,7 +61,7 @@ class Call:
     __slots__ = (
         "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
         "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "pinned", "query",
-        "request_id", "rid", "sent_ns", "tenant", "trace",
+        "request_id", "rid", "sent_ns", "shows_code", "tenant", "trace",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(
@@ -83,6 +83,7 @@ class Call:
         parent: int = 0,
         has_asked: bool = False,
         pinned: bool = False,
+        shows_code: bool = False,
     ) -> None:
         self.caller = caller
         self.lane = lane
@@ -100,6 +101,7 @@ class Call:
         self.parent = parent
         self.has_asked = has_asked  # the caller set the deadline; otherwise it ends with the first byte of the answer
         self.pinned = pinned  # the caller named the version: no other will do
+        self.shows_code = shows_code  # tracebacks may go to the caller
         self.number = 0  # given by the engine
         self.arrived_ns = 0
         self.sent_ns = 0

@@ -198,6 +198,7 @@ class Exchange:
             idempotency_key=asked.idempotency_key,
             has_asked=asked.timeout_ns > 0,
             pinned=pinned,
+            shows_code=grant.may_see_code(target.name),
         )
         return call
 

@@ -14,7 +14,7 @@ _BEARER = b"bearer "
 class Grant:
     """What a checked key allows."""
 
-    __slots__ = ("_invocable", "expires_wall_ns", "id", "scopes", "tenant")
+    __slots__ = ("_invocable", "_showable", "expires_wall_ns", "id", "scopes", "tenant")
 
     def __init__(self, key: RouteKey) -> None:
         self.id = key.id
@@ -24,6 +24,7 @@ class Grant:
         self._invocable: dict[
             str, bool
         ] = {}  # bounded by the endpoints that exist: asked only for those
+        self._showable: dict[str, bool] = {}  # the same
 
     def allows(self, need: str) -> bool:
         """Say whether the key covers a scope such as "read"."""
@@ -34,6 +35,14 @@ class Grant:
         known = self._invocable.get(name)
         if known is None:
             known = self._invocable[name] = allows(self.scopes, f"invoke:{name}")
+        return known
+
+    def may_see_code(self, name: str) -> bool:
+        """Say whether the key's owner deploys the app of "app/endpoint": tracebacks show its code."""
+        known = self._showable.get(name)
+        if known is None:
+            app = name.partition("/")[0]
+            known = self._showable[name] = allows(self.scopes, f"deploy:{app}")
         return known
 
 

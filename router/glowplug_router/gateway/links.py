@@ -107,7 +107,7 @@ class DataLink(FrameProtocol):
             call.chain,
             "",
             self._tokens.of(call.request_id, lane.name),
-            lane.dev,
+            lane.dev or call.shows_code,
         )
         self.send(Kind.INFER, rid, pack(infer), call.body, FLAG_END)
 

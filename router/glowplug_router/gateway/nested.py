@@ -178,6 +178,7 @@ class NestedCalls(Inbox):
             pinned=bool(infer.version),
             parent=parent.number,
             has_asked=parent.has_asked or infer.timeout_ns > 0,
+            shows_code=parent.shows_code,
         )
         self._front.engine.arrive(call)
 

@@ -1,7 +1,8 @@
 """On which node does a replica start?
 
-Where its GPUs are free, whole and by uuid, and its memory is: the node with most of both left. A version whose device
-is `auto` runs without a GPU where no node has any; `cuda` insists.
+Where its GPUs are free, whole and by uuid, and its memory is: the node with most of both left. CPUs are shared: a
+replica is limited to its own, which a node must have at all, and they may add up to more. A version whose device is
+`auto` runs without a GPU where no node has any; `cuda` insists.
 """
 
 import re
@@ -20,6 +21,7 @@ class Room:
     memory_bytes: int | None  # None = not known
     gpus: dict[str, str] = field(default_factory=dict)  # uuid -> model name
     replicas: int = 0
+    cpu_milli: int = 0  # all of the node's; 0 = not known
 
     def take(self, memory_bytes: int, gpus: Iterable[str]) -> None:
         """Note that a replica has its place here."""
@@ -38,7 +40,9 @@ class Room:
 
     def copy(self) -> "Room":
         """Return a room that changes without this one."""
-        return Room(self.node, self.memory_bytes, dict(self.gpus), self.replicas)
+        return Room(
+            self.node, self.memory_bytes, dict(self.gpus), self.replicas, self.cpu_milli
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,19 @@ class Place:
     gpus: tuple[str, ...] = ()
 
 
-_Shape = tuple[int, tuple[str, ...], Device, int]  # all of a version that decides where it fits
+_Shape = tuple[int, tuple[str, ...], Device, int, int]  # all of a version that decides where it fits
 
 
 def rooms(
     nodes: Iterable[Node], replicas: Iterable[Replica], served: Mapping[str, Served]
 ) -> dict[str, Room]:
     """Return what is left of each node; a replica holds its place until it is gone, draining or not."""
-    left = {node.id: Room(node.id, node.memory_bytes or None, dict(node.gpus)) for node in nodes}
+    left = {
+        node.id: Room(
+            node.id, node.memory_bytes or None, dict(node.gpus), cpu_milli=node.cpu_milli
+        )
+        for node in nodes
+    }
     for replica in replicas:
         room = left.get(replica.node)
         if room is not None and replica.state != "failed":
@@ -99,7 +108,7 @@ def gpus_needed(served: Served, has_gpus: bool) -> int:
 
 def fitting(served: Served, gpu_count: int, room: Room) -> tuple[str, ...] | None:
     """Return the GPUs that a replica would take in this room, None when it does not fit."""
-    if not _has_memory(room, served.memory_bytes):
+    if not _is_big_enough(room, served):
         return None
     return fitting_gpus(room, gpu_count, served.gpu_names)
 
@@ -127,8 +136,11 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z0-9]+", text.lower()))
 
 
-def _has_memory(room: Room, needed_bytes: int) -> bool:
-    return not needed_bytes or room.memory_bytes is None or room.memory_bytes >= needed_bytes
+def _is_big_enough(room: Room, served: Served) -> bool:
+    memory_bytes = served.memory_bytes
+    if room.cpu_milli and room.cpu_milli < served.cpu_milli:
+        return False
+    return not memory_bytes or room.memory_bytes is None or room.memory_bytes >= memory_bytes
 
 
 class Rooms:
@@ -184,7 +196,10 @@ class Rooms:
         self, served: Served, left: Mapping[str, Room], full: dict[_Shape, int]
     ) -> Place | None:
         # Many that need the same may find no room: it is looked for once, until there is more.
-        shape = (served.gpu_count, served.gpu_names, served.device, served.memory_bytes)
+        shape = (
+            *(served.gpu_count, served.gpu_names, served.device),
+            *(served.memory_bytes, served.cpu_milli),
+        )
         if full.get(shape) == self._gains:
             return None
         spot = best_place(served, left, self.has_gpus)
@@ -197,7 +212,7 @@ class Rooms:
         room = self.coming.get(spot.node)
         if room is None or len(spot.gpus) != gpus_needed(served, self.has_gpus):
             return False
-        if not room.gpus.keys() >= set(spot.gpus) or not _has_memory(room, served.memory_bytes):
+        if not room.gpus.keys() >= set(spot.gpus) or not _is_big_enough(room, served):
             return False
         left = self.left[spot.node]
         self.held[served.key] = spot

@@ -10,15 +10,16 @@ NODES_MAX = 4  # named in one sentence
 
 
 def needs_text(served: Served) -> str:
-    """Return what one replica needs: "1 GPU (L4), 512 MiB"."""
+    """Return what one replica needs: "1 GPU (L4), 2 CPUs, 512 MiB"."""
     names = " or ".join(served.gpu_names) or "any"
     gpus = f"{served.gpu_count} GPU ({names}), " if served.gpu_count else ""
-    return f"{gpus}{served.memory_bytes >> 20} MiB"
+    cpus = f"{_cpus(served.cpu_milli)}, " if served.cpu_milli else ""
+    return f"{gpus}{cpus}{served.memory_bytes >> 20} MiB"
 
 
 def no_room_text(served: Served, missing: int, left: Iterable[Room]) -> str:
     """Return what is missing and what is free."""
-    free = "; ".join(_free_text(room) for room in islice(left, NODES_MAX))
+    free = "; ".join(_free_text(room, served) for room in islice(left, NODES_MAX))
     return f"{missing} more wanted, each with {needs_text(served)}; {free}"
 
 
@@ -32,7 +33,12 @@ def waits_text(served: Served, rooms: Rooms) -> str:
     )
 
 
-def _free_text(room: Room) -> str:
-    return (
-        f"{room.node}: {len(room.gpus)} GPU free, {max(0, room.memory_bytes or 0) >> 20} MiB free"
-    )
+def _free_text(room: Room, served: Served) -> str:
+    memory_mib = max(0, room.memory_bytes or 0) >> 20
+    # They are not given away, so they are worth a word only where more were asked for than there are.
+    cpus = f", has {_cpus(room.cpu_milli)}" if 0 < room.cpu_milli < served.cpu_milli else ""
+    return f"{room.node}: {len(room.gpus)} GPU free, {memory_mib} MiB free{cpus}"
+
+
+def _cpus(cpu_milli: int) -> str:
+    return f"{cpu_milli / 1000:g} CPUs"

@@ -110,6 +110,8 @@ def stop(out: Output, app: str, profile: str | None) -> None:
 @click.option("--max", "at_most", type=int, metavar="N", help="Replicas at most.")
 @click.option("--buffer", type=int, metavar="N", help="Ready replicas kept free above the load.")
 @click.option("--hold", type=int, metavar="N", help="Calls that may wait while none is ready.")
+@click.option("--target", type=float, metavar="N", help="Calls one should carry at once; 0: its own 70 %.")
+@click.option("--up-after", metavar="TIME", help="Time a load must last before one is added.")
 @click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, 30s.")
 @click.option("--down-after", metavar="TIME", help="Time fewer must suffice before one ends.")
 @profile_option
@@ -121,6 +123,8 @@ def scale(
     at_most: int | None,
     buffer: int | None,
     hold: int | None,
+    target: float | None,
+    up_after: str | None,
     zero_after: str | None,
     down_after: str | None,
     profile: str | None,
@@ -131,8 +135,9 @@ def scale(
     """
     app, name, _ = endpoint_of(endpoint, "glowplug scale hello/greet --min 1")
     counts = {"min": at_least, "max": at_most, "buffer": buffer, "hold": hold}
-    times = {"zero_after": zero_after, "down_after": down_after}
-    change = {key: value for key, value in counts.items() if value is not None}
+    counts["target_concurrency"] = target
+    times = {"up_after": up_after, "zero_after": zero_after, "down_after": down_after}
+    change: dict[str, float] = {key: value for key, value in counts.items() if value is not None}
     for key, text in times.items():
         if text is not None:
             change[f"{key}_ns"] = duration(text, f"--{key.replace('_', '-')}")
@@ -151,6 +156,10 @@ def scale_words(policy: dict[str, Any]) -> str:
     words = [f"{policy['min']} to {policy['max']} replicas"]
     if policy["buffer"]:
         words.append(f"{policy['buffer']} kept free")
+    if policy["target_concurrency"]:
+        words.append(f"{policy['target_concurrency']:g} calls each")
+    if policy["up_after_ns"]:
+        words.append(f"more after {lasted(policy['up_after_ns'] // SECOND)}")
     if not policy["min"]:
         words.append(f"at zero after {lasted(policy['zero_after_ns'] // SECOND)}")
     return ", ".join(words)

@@ -35,6 +35,7 @@ class _Row:
     since_ns: int
     told_ns: int = 0  # when its present state was last told; 0 = never
     ready: str = ""  # how its start went, once it has
+    note: str = ""  # what to know of how it runs
 
 
 @dataclass(slots=True)
@@ -88,10 +89,12 @@ class Board:
 
     def _started(self, name: str, step: Step, now_ns: int) -> list[str]:
         state = str(step.get("state", ""))
-        self._now(name, _DOING.get(state, state), now_ns)
+        detail = str(step.get("detail", ""))
+        why = f": {detail}" if detail and state == "waiting" else ""
+        self._now(name, _DOING.get(state, state) + why, now_ns)
         if state == "ready":
             self.ready.add(str(step.get("replica", "")))
-            self._rows[name].ready = _phases(step)
+            self._rows[name].ready, self._rows[name].note = _phases(step), detail
         return []
 
     def _exercised(self, name: str, step: Step, now_ns: int) -> list[str]:
@@ -112,7 +115,8 @@ class Board:
     def _settled(self, name: str, how: str) -> list[str]:
         row = self._rows.pop(name, None)
         ready = f"ready{row.ready}, " if row is not None else ""
-        return [f"{_mark('✓', 'green')} {name}: {ready}{how}"]
+        notes = [f"  {row.note}"] if row is not None and row.note else []
+        return [f"{_mark('✓', 'green')} {name}: {ready}{how}", *notes]
 
     def _rest(self) -> list[str]:
         """Return those that needed no start: they serve as they are."""

@@ -168,7 +168,7 @@ def _port(place: Home, port: int) -> Finding:
 
 
 def _kernel() -> Finding:
-    lacking = [name for name in ("pidfd_open", "memfd_create") if not hasattr(os, name)]
+    lacking = [name for name in ("pidfd_open",) if not hasattr(os, name)]
     if platform.system() != "Linux":
         return Finding(
             "kernel",
@@ -195,7 +195,7 @@ def _memory() -> Finding:
         "memory limits",
         "warn",
         "`memory=` is shown but not enforced here",
-        "run as root, or delegate a cgroup: systemd-run --user -p Delegate=yes glowplug up",
+        "run `glowplug up` as root where limits must hold",
     )
 
 

@@ -70,10 +70,19 @@ def _nodes(out: Output, url: str, nodes: list[dict[str, Any]]) -> None:
         told = (
             f"{have['cpu_milli'] / 1000:g} CPUs, {have['memory_bytes'] / (1 << 30):.0f} GiB, {gpus}"
         )
-        if not have["enforces_memory"]:
-            told += ", memory limits not enforced"
+        told += f", {_limits(have)}"
         gone = "" if node["connected"] else click.style("  not connected", fg="red")
         out.say(f"  {node['node']}: {told}{gone}")
+
+
+def _limits(have: dict[str, Any]) -> str:
+    """Return which limits hold on a node, and which are only asked for."""
+    held = {"CPU": have.get("enforces_cpu", False), "memory": have["enforces_memory"]}
+    if all(held.values()):
+        return "CPU and memory limits enforced"
+    if not any(held.values()):
+        return "CPU and memory limits not enforced"
+    return ", ".join(f"{what} limits {'' if is_held else 'not '}enforced" for what, is_held in held.items())
 
 
 def _app(out: Output, app: dict[str, Any], *, in_full: bool) -> None:
@@ -88,7 +97,8 @@ def _app(out: Output, app: dict[str, Any], *, in_full: bool) -> None:
 
 
 def _endpoint(out: Output, endpoint: dict[str, Any], *, in_full: bool) -> None:
-    said = f"  {endpoint['description']}" if endpoint["description"] else ""
+    first = " ".join(endpoint["description"].partition("\n\n")[0].split())
+    said = f"  {first}" if first else ""
     out.say(wrapped(f"  POST {endpoint['path']}{said}", 4))
     out.say(f"    {scale_words(endpoint['policy'])}, {endpoint['concurrency']} at a time each")
     if in_full:
@@ -125,6 +135,8 @@ def _replica(out: Output, replica: dict[str, Any]) -> None:
     out.say(f"      {replica['id']}  {', '.join(words)}")
     if replica["state"] == "failed" and replica["detail"]:
         out.say(click.style(f"        {_last_line(replica)}", fg="red"))
+    elif replica["state"] == "ready" and replica["detail"]:
+        out.say(f"        {wrapped(replica['detail'], 8)}")
 
 
 def _phases(replica: dict[str, Any]) -> list[str]:

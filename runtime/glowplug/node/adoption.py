@@ -30,6 +30,7 @@ class LaunchRecord:
     gpus: tuple[str, ...] = ()
     note: str = ""  # what people should know about how it runs
     memory_enforced: bool = False
+    cpu_enforced: bool = False
     started_wall_ns: int = 0
     phases: tuple[Phase, ...] = ()
     python_path: tuple[str, ...] = ()

@@ -89,6 +89,11 @@ class Group:
         """Say whether the kernel holds the replica to its memory."""
         return self.memory is not None
 
+    @property
+    def enforces_cpu(self) -> bool:
+        """Say whether the kernel holds the replica to its CPUs."""
+        return self.cpu is not None
+
     def place(self, pid: int) -> None:
         """Put a process in; what it forks follows."""
         for folder in self.folders:

@@ -11,14 +11,13 @@ from glowplug.node.cgroups import Groups
 from glowplug.node.messages import Gpu, Inventory
 from glowplug.node.processes import boot_id
 
-CAPABILITIES = ("pidfd", "memfd", "cgroup", "zygote")
+CAPABILITIES = ("pidfd", "cgroup", "zygote")
 
 
 def capabilities(without: frozenset[str] = frozenset()) -> frozenset[str]:
     """Return what the operating system offers, less what is switched off (to try the fallbacks)."""
     there = {
         "pidfd": hasattr(os, "pidfd_open"),
-        "memfd": hasattr(os, "memfd_create"),
         "cgroup": sys.platform == "linux",
         "zygote": sys.platform == "linux" and hasattr(socket, "SOCK_SEQPACKET"),
     }
@@ -39,6 +38,7 @@ def take(node: str, can: frozenset[str], groups: Groups) -> Inventory:
         python=platform.python_version(),
         platform=f"{platform.system().lower()}-{platform.machine()}",
         enforces_memory=groups.memory is not None,
+        enforces_cpu=groups.cpu is not None,
         capabilities=tuple(named),
     )
 

@@ -41,7 +41,8 @@ class Inventory:
     python: str = ""
     platform: str = ""
     enforces_memory: bool = False  # cgroups (or nothing) hold a replica to its memory
-    capabilities: tuple[str, ...] = ()  # pidfd, memfd, cgroup1, cgroup2, zygote
+    enforces_cpu: bool = False  # and to its CPUs
+    capabilities: tuple[str, ...] = ()  # pidfd, cgroup, zygote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class Residency:
     device: str = ""
     gpus: tuple[str, ...] = ()
     memory_enforced: bool = False
+    cpu_enforced: bool = False
     calls_done: int = 0
 
 

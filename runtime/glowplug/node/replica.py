@@ -154,6 +154,7 @@ class Replica:
             detail=record.note,
             phases=record.phases,
             memory_enforced=record.memory_enforced,
+            cpu_enforced=record.cpu_enforced,
         )
         return True
 
@@ -190,6 +191,7 @@ class Replica:
             gpus=granted.gpus,
             detail=granted.note,
             memory_enforced=self._group.enforces_memory,
+            cpu_enforced=self._group.enforces_cpu,
             phases=self._phases,
         )
         launch = starting.launch_record(site, self.want, prepared, granted)
@@ -214,6 +216,7 @@ class Replica:
             gpus=self.residency.gpus,
             note=self.residency.detail,
             memory_enforced=self.residency.memory_enforced,
+            cpu_enforced=self.residency.cpu_enforced,
             started_wall_ns=self.residency.started_wall_ns,
             phases=self._phases,
             python_path=self._python_path,

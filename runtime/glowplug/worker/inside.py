@@ -153,7 +153,6 @@ class Inside:
             klass=outgoing.klass or above.klass,
             timeout_ns=self._left_ns(outgoing),
             trace=above.trace,
-            idempotency_key=outgoing.idempotency_key,
             chain=self._chain,
             parent=above.request_id,
             call_token=above.call_token,

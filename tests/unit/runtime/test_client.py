@@ -112,7 +112,7 @@ OK = (200, {"content-type": "application/json"}, b"2.5")
 
 def test_a_call_carries_body_key_class_deadline_and_trace() -> None:
     with router(OK) as (url, script), through(HttpTransport(url, "gp_key")):
-        urgent = price.using(timeout="30s", klass="critical", idempotency_key="k1", version="v3")
+        urgent = price.using(timeout="30s", klass="critical", version="v3")
         assert urgent.remote("tea", count=2) == 2.5
 
     path, headers, body = script.asked[0]
@@ -121,7 +121,6 @@ def test_a_call_carries_body_key_class_deadline_and_trace() -> None:
     assert headers["authorization"] == "Bearer gp_key"
     assert headers["glowplug-class"] == "critical"
     assert 29 < float(headers["glowplug-deadline"]) <= 30
-    assert headers["idempotency-key"] == "k1"
     assert headers["traceparent"] == "00-1-2-01"
     assert len(headers["x-request-id"]) == 32
 
