@@ -1,16 +1,34 @@
 """What every test runs under: one loop, no network beyond this machine, the same examples each time."""
 
 import ipaddress
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from glowplug.settings import set_environment, variable
+
 # Derandomised: what is red here is red on the next machine. To search further, raise max_examples
 # in the test at hand.
 settings.register_profile("glowplug", derandomize=True, database=None, deadline=None)
 settings.load_profile("glowplug")
+
+
+RUN_FOLDERS = tempfile.mkdtemp(prefix="gp-")  # short: sockets of homes with long paths lie below it
+
+
+def pytest_configure() -> None:
+    """Have what homes put below the temporary folder in one of this run, which is removed at its end."""
+    kept = variable("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays there
+    set_environment({"PYTEST_DEBUG_TEMPROOT": kept, "TMPDIR": RUN_FOLDERS})
+    tempfile.tempdir = RUN_FOLDERS
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(RUN_FOLDERS, ignore_errors=True)
 
 
 class Fence:

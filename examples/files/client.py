@@ -27,6 +27,8 @@ async def identify_all(
                 found[path] = str(answer["label"])
             except GlowplugError as error:
                 found[path] = f"failed: {error.code}"
+            except Exception as error:  # the endpoint's own comes back as itself; the others go on
+                found[path] = f"failed: {type(error).__name__}"
 
     async with anyio.create_task_group() as group:
         for path in paths:

@@ -6,7 +6,6 @@ Everything it does may be repeated: it can die between any two lines, and the ne
 higher epoch and rebuilds its memory from reports.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
@@ -14,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from glowplug.clock import MINUTE, SECOND, Clock
 from glowplug.errors import StoreError
+from glowplug_router.control.containment import Planner, left_out_of, plan_contained
 from glowplug_router.control.gateways import Gateways
 from glowplug_router.control.observe import observe
 from glowplug_router.control.snapshots import memory_of, snapshot
@@ -21,13 +21,10 @@ from glowplug_router.control.world import World
 from glowplug_router.ports import NodeLink, Provider, Store
 from glowplug_router.records import (
     Action,
-    Demand,
     Drain,
     Explain,
     Forget,
     Intent,
-    Memory,
-    Observed,
     Plan,
     Snapshot,
     Start,
@@ -40,10 +37,9 @@ FIRST_REPORT_MAX_NS = (
     3 * SECOND
 )  # an agent that runs has dialled and reported by then; without one, nothing is planned
 STORE_RETRY_NS = SECOND
+CONTAINED_RETRY_NS = 5 * SECOND  # until what could not be planned or shown is tried again
 INTENT_MAX_NS = 15 * MINUTE  # after that, whoever finds the intent open may give it up
 EPOCH_SHIFT = 32  # bits of a table's number that count within one epoch
-
-Planner = Callable[[Observed, tuple[Demand, ...], Memory, int], Plan]
 
 
 class Controller:
@@ -69,6 +65,7 @@ class Controller:
         self._said: dict[str, tuple[str, int, int]] = {}  # subject -> the decision last stored
         self._published: Snapshot | None = None
         self._stopping = False
+        self._trouble: dict[str, str] = {}  # what fails now, by what was being done
         self._number = world.epoch << EPOCH_SHIFT  # so that those of a later controller are higher
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -163,9 +160,28 @@ class Controller:
 
     def _plan(self, now_ns: int) -> Plan:
         world = self._world
+        nothing = Plan(actions=(), memory=world.memory, explain=())
         if self._stopping:
-            return Plan(actions=(), memory=world.memory, explain=())
-        return self._planner(observe(world, now_ns), world.demand.total(), world.memory, now_ns)
+            return nothing
+        seen, demand = observe(world, now_ns), world.demand.total()
+        try:
+            plan = self._planner(seen, demand, world.memory, now_ns)
+        except Exception as error:  # one app's numbers must not end everybody's router
+            found = plan_contained(self._planner, seen, demand, world.memory, now_ns, error)
+            plan = found or nothing
+            culprits = left_out_of(plan.explain) if found else ["everything"]
+            self._fails("plan", f"left out: {', '.join(culprits)}", error)
+            again_ns = now_ns + CONTAINED_RETRY_NS
+            wake_ns = again_ns if plan.wake_ns is None else min(plan.wake_ns, again_ns)
+            return replace(plan, wake_ns=wake_ns)
+        self._trouble.pop("plan", None)
+        return plan
+
+    def _fails(self, doing: str, what: str, error: Exception) -> None:
+        """Log what fails, once for as long as it does."""
+        if self._trouble.get(doing) != what:
+            self._trouble[doing] = what
+            _LOG.error("cannot be done", doing=doing, what=what, exc_info=error)
 
     async def _carry_out(self, plan: Plan) -> None:
         world = self._world
@@ -217,11 +233,18 @@ class Controller:
     def _publish(self) -> None:
         if self._world.catalog.live and not self._world.fleet.nodes:
             return  # gateways would drop links that stand: what runs is not known before a node has reported
-        table = snapshot(self._world, self._number, self._clock.now_ns())
-        if table != self._published:
-            self._number += 1
-            self._published = replace(table, number=self._number)
-            self._gateways.publish(self._published)
+        try:
+            table = snapshot(self._world, self._number, self._clock.now_ns())
+            if table != self._published:
+                numbered = replace(table, number=self._number + 1)
+                self._gateways.publish(numbered)
+                self._number, self._published = numbered.number, numbered
+        except Exception as error:  # gateways go on with the table they have
+            self._fails("table", "the last one stays", error)
+            self._world.alarms["table"] = self._clock.now_ns() + CONTAINED_RETRY_NS
+        else:
+            self._trouble.pop("table", None)
+            self._world.alarms.pop("table", None)
 
     async def _tell_nodes(self) -> None:
         for link in await self._provider.links():

@@ -111,6 +111,13 @@ class UntypedFormat:
 
     def value(self, answer: Answer) -> Any:
         """Return the answer's JSON, or its bytes."""
+        if _kind(answer) in _PIECES:
+            raise CallError(
+                f"{self.label} yields its answer in pieces",
+                code="bad_response",
+                executed="yes",
+                hint="call `.stream(...)` (or `.astream(...)`) and go through the items",
+            )
         return answer.body if _is_raw(answer) else _from_json(answer.body)
 
     def item(self, text: bytes) -> Any:
@@ -119,7 +126,14 @@ class UntypedFormat:
 
 
 def _is_raw(answer: Answer) -> bool:
-    return answer.headers.get("content-type", JSON).partition(";")[0].strip().lower() == RAW
+    return _kind(answer) == RAW
+
+
+_PIECES = ("text/event-stream", "application/x-ndjson")
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", JSON).partition(";")[0].strip().lower()
 
 
 def _to_json(value: Any) -> bytes:

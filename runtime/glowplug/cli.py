@@ -154,11 +154,21 @@ def main(words: Sequence[str] | None = None) -> None:
         if "--json" in words:
             click.echo(json.dumps({"error": _record(error)}, ensure_ascii=False))
         else:
-            error.show()
+            _show(error)
         sys.exit(error.exit_code)
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print a usage error as all our errors are: `error:` in lower case, then how to go on."""
+    message, _, hint = error.format_message().partition("\n  ")
+    if isinstance(error, click.UsageError):
+        if error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        hint = _record(error)["hint"]
+    click.echo(f"error: {message}\n  {hint}" if hint else f"error: {message}", err=True)
 
 
 def _record(error: click.ClickException) -> dict[str, str]:

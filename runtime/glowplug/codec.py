@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from glowplug.errors import CallError, Executed, InvalidRequestError
 from glowplug.events import ndjson_event, sse_event
 from glowplug.multipart import Part, parse_multipart
-from glowplug.problems import PROBLEMS
+from glowplug.problems import PROBLEMS, with_request_id
 from glowplug.schema import EVENTS, JSON, RAW, Contract, takes_many_bytes
 
 PROBLEM = "application/problem+json"
@@ -115,7 +115,7 @@ def problem(
         "phase": phase,
         "executed": executed,
         "retryable": row.retryable,
-        "hint": hint or row.hint,
+        "hint": with_request_id(hint or row.hint, request_id),
         "retry_after": retry_after_s,
         "errors": list(errors) if errors else None,
         "exception": dict(exception) if exception else None,

@@ -15,28 +15,26 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 READ_S = 60.0
 API = "/-/api"
-_OTHER_KEY = (
-    "`glowplug profile add NAME URL` takes another key; an admin makes one: `glowplug keys create`"
-)
 
 
 class Control:
     """A connection to one router's control API."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, profile: str = "", *, read_s: float = READ_S) -> None:
         import httpx2  # lazily: `--help` and `import glowplug` must not pay for it
 
         host = _host(url)
         is_here = host in {"localhost", "::1"} or host.startswith("127.")
         self.url = url.rstrip("/")
         self.key = key
+        self.profile = profile
         self._extensions = {"trace": self._traced}
         self._is_closed = False
         self._sockets: list[socket.socket] = []
         self._http = httpx2.Client(
             base_url=self.url,
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
+            timeout=httpx2.Timeout(read_s, connect=CONNECT_S),
             verify=not url.startswith("http://"),  # reading the certificates costs 50 ms
             trust_env=not is_here,  # what is here is reached without a proxy
         )
@@ -48,7 +46,7 @@ class Control:
         from glowplug.profiles import resolve
 
         place = resolve(profile)
-        with cls(place.url, place.key) as control:
+        with cls(place.url, place.key, place.name) as control:
             yield control
 
     def __enter__(self) -> "Control":
@@ -127,13 +125,14 @@ class Control:
             ) from error
 
     def _refusal(self, answer: "httpx2.Response") -> CallError:
+        from glowplug.profiles import Place, other_key
         from glowplug.remote_errors import error_from_answer
 
         headers = {name.lower(): value for name, value in answer.headers.items()}
         error = error_from_answer(answer.status_code, headers, answer.content)
         if error.code == "unauthorized":
             error.message = f"{self.url} does not take this key: {error.message}"
-            error.hint = _OTHER_KEY
+            error.hint = other_key(Place(self.url, name=self.profile))
         return error
 
     @contextmanager

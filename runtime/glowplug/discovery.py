@@ -6,6 +6,7 @@ child (-P: a user's own json.py must not stand in our way). It prints one line o
 Modules that are not installed here are stood in for (see stubs): an endpoint's own image has them, not this machine.
 """
 
+import inspect
 import os
 import sys
 import traceback
@@ -125,15 +126,15 @@ def _declarations(module: ModuleType, path: Path, root: Path) -> tuple[EndpointD
         for name, one in reversed(vars(module).items())
         if isinstance(one, DeclaredEndpoint)
     }
-    app = app_name_of_file(path)
+    app = "" if all(one.has_own_app for _, one in found.values()) else app_name_of_file(path)
     own_apps = {
-        one.declare(app).spec.app
+        _declaration(one, app, "", root).spec.app
         for _, one in found.values()
         if one.target.__module__ == module.__name__
     }
     declared: dict[tuple[str, str], EndpointDecl] = {}
     for name, one in reversed(found.values()):
-        declaration = one.declare(app, _target(module, name, one))
+        declaration = _declaration(one, app, _target(module, name, one), root)
         spec = declaration.spec
         # One that was imported from a file of another app is there to be called, not to be deployed again.
         if (
@@ -150,6 +151,23 @@ def _declarations(module: ModuleType, path: Path, root: Path) -> tuple[EndpointD
         key = _load_key(one, root)
         declared[spec.app, spec.name] = replace(declaration, spec=replace(spec, load_key=key))
     return tuple(declared.values())
+
+
+def _declaration(
+    one: DeclaredEndpoint[..., Any], app: str, target: str, root: Path
+) -> EndpointDecl:
+    """Return what an endpoint declares; what is wrong with it is told with the line where it begins."""
+    try:
+        return one.declare(app, target)
+    except DefinitionError as error:
+        path = source_file(one.target.__module__)
+        try:
+            line = inspect.getsourcelines(one.target)[1]
+        except (OSError, TypeError):
+            line = 0
+        if path is not None and line:
+            error.message = f"{_where(str(path.resolve()), line, root)}: {error.message}"
+        raise
 
 
 def _target(module: ModuleType, bound_as: str, one: DeclaredEndpoint[..., Any]) -> str:
@@ -185,10 +203,8 @@ def _users_errors(root: Path, finder: MissingModules) -> Iterator[None]:
         ) from None
     except DefinitionError as error:
         # The line and what it lacks say it all; frames would only repeat them.
-        place = _place_of(error, root)
-        frames = "" if place else users_traceback(error)
         raise ImportFailedError(
-            f"{place}{error.message}", hint=error.hint, traceback_text=frames
+            f"{_place_of(error, root)}{error.message}", hint=error.hint
         ) from None
     except Exception as error:
         message = f"{_place_of(error, root)}{type(error).__name__}: {error}"
@@ -213,8 +229,13 @@ def _hint(error: Exception, finder: MissingModules) -> str:
 
 def _place_of(error: BaseException, root: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    mine = next((frame for frame in reversed(frames) if is_users_file(frame.filename, root)), None)
+    mine = next((frame for frame in reversed(frames) if _is_users(frame.filename, root)), None)
     return f"{_where(mine.filename, mine.lineno or 0, root)}: " if mine is not None else ""
+
+
+def _is_users(filename: str, root: Path) -> bool:
+    """Say whether a frame is of the project: `<string>`, which dataclasses generate, lies in no folder."""
+    return not filename.startswith("<") and is_users_file(filename, root)
 
 
 def _where(filename: str, line: int, root: Path) -> str:

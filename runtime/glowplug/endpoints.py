@@ -8,14 +8,14 @@ import typing
 from collections.abc import Callable
 from functools import update_wrapper
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Never, Protocol, TypeVar, Unpack, cast, overload
 
 from glowplug import context
 from glowplug.context import Context
 from glowplug.declare import concurrency_of, declared
 from glowplug.errors import CallError, DefinitionError
 from glowplug.hooks import run_hook
-from glowplug.names import app_name_of_file, endpoint_name, slug
+from glowplug.names import app_name_of_file, name_of_code
 from glowplug.options import EndpointOptions
 from glowplug.remote import Callee, Endpoint, L, P, Route
 from glowplug.settings import home, variable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassEndpoint", "DeclaredEndpoint", "Endpoint", "FunctionEndpoint", "endpoint"]
 
 T = TypeVar("T")
+DESCRIPTION_MAX = 4_000  # characters kept of a docstring: it travels in specs and documents
 
 
 class DeclaredEndpoint(Endpoint[P, L]):
@@ -39,7 +40,7 @@ class DeclaredEndpoint(Endpoint[P, L]):
         self._shape = shape_of(target)
         self._asked = declared(options)
         self._concurrency = concurrency_of(self._asked, self._shape.is_async, self._shape.label)
-        name = self._asked.name or endpoint_name(slug(_dashed(target.__name__)))
+        name = self._asked.name or name_of_code(_dashed(target.__name__))
         super().__init__(Route(endpoint=name))
         self._contract: Contract | None = None
         self._examples: tuple[Json, ...] = ()
@@ -176,8 +177,15 @@ class FunctionEndpoint(DeclaredEndpoint[P, L]):
 class ClassEndpoint(DeclaredEndpoint[P, L]):
     """A decorated class; calling it makes a plain local instance, whose hooks have not run."""
 
-    def __call__(self) -> Callee[P, L]:
+    def __call__(self, *given: Never, **named: Never) -> Callee[P, L]:
         """Make an instance, as if the class were not decorated; `local()` makes one that is loaded."""
+        if given or named:
+            label = self._shape.label
+            raise DefinitionError(
+                f"`{label}(...)` makes an instance and takes no arguments: it is not a call",
+                hint=f"`{label}()` makes an instance; `{label}.local()` makes a loaded one; "
+                f"`{label}.remote(...)` calls the deployed one",
+            )
         return self._target()  # type: ignore[no-any-return]  # the target has this type
 
     def local(self, *, device: str = "cpu") -> Callee[P, L]:

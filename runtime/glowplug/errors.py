@@ -24,7 +24,7 @@ Every code has one row in `glowplug.problems.PROBLEMS`: HTTP status, retryable, 
 
 from typing import Any, Literal
 
-from glowplug.problems import PROBLEMS
+from glowplug.problems import PROBLEMS, with_request_id
 
 Executed = Literal["no", "yes", "maybe"]
 
@@ -100,6 +100,7 @@ class CallError(GlowplugError):
         super().__init__(message, code=code, hint=hint)
         self.executed: Executed = executed
         self.request_id = request_id
+        self.hint = with_request_id(self.hint, request_id)
         self.retry_after_s = retry_after_s
         self.phase = phase
 

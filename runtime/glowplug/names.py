@@ -1,6 +1,7 @@
 """Which names may apps and endpoints have?"""
 
 import re
+import unicodedata
 from pathlib import Path
 
 from glowplug.errors import DefinitionError
@@ -40,14 +41,39 @@ def app_name_of_file(path: Path | None) -> str:
     """Return the app a file stands for: its folder for app.py and main.py, else the file itself."""
     if path is None:
         return "main"
-    stem = path.stem
-    return app_name(slug(path.absolute().parent.name if stem in _PLAIN_FILES else stem) or "main")
+    is_plain = path.stem in _PLAIN_FILES
+    found = path.absolute().parent.name if is_plain else path.stem
+    what = "folder" if is_plain else "file"
+    return app_name(_derived(found, f"the {what} {found!r}", "app") or "main")
+
+
+def name_of_code(name: str) -> str:
+    """Return the endpoint that a function or class stands for by its name."""
+    return endpoint_name(_derived(name, f"`{name}`", "name"))
 
 
 def slug(text: str) -> str:
     """Return the nearest legal name, which may be empty: `My_Model` becomes `my-model`."""
-    dashed = re.sub(r"[^a-z0-9]+", "-", text.lower())
+    dashed = re.sub(r"[^a-z0-9]+", "-", _plain(text).lower())
     return re.sub(r"^[^a-z]+", "", dashed)[:NAME_MAX].rstrip("-")
+
+
+def _derived(found: str, where: str, option: str) -> str:
+    """Return the name that code or a folder gives, unless letters of it would be lost without a word."""
+    if found.isascii() and not found[:1].isdecimal():
+        return slug(found)
+    why = "begins with a digit" if found.isascii() else "has letters beyond a-z"
+    raise DefinitionError(
+        f"{where} {why}, which no address here can",
+        hint=f'say what it is called: @endpoint({option}="{slug(found) or "my-model"}")',
+    )
+
+
+def _plain(text: str) -> str:
+    """Return the nearest ASCII: `größe` becomes `grosse`."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
 
 
 def _check(given: object, what: str) -> None:

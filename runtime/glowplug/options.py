@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from glowplug.errors import DefinitionError
 from glowplug.image import Image
 from glowplug.names import resource_name
 from glowplug.spec import Auth, Device, Policy
 from glowplug.spec import Timeouts as TimeoutsSpec
-from glowplug.suggest import near
+from glowplug.suggest import did_you_mean, near
 from glowplug.units import Duration, Size, duration_ns
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Gpus = int | str | Sequence[str] | None
 
@@ -73,8 +76,29 @@ class EndpointOptions(TypedDict, total=False):
     image: Image
 
 
+class ByName:
+    """A record that people write out option by option: one it does not have is refused with what was meant."""
+
+    __slots__ = ()
+
+    def __new__(cls, *given: object, **options: object) -> "Self":
+        """Look at the names before `__init__`, whose TypeError would not say which there are."""
+        known = list(cls.__annotations__)
+        if given:
+            raise DefinitionError(
+                f"{cls.__name__} takes its options by name",
+                hint=f"write {cls.__name__}({known[0]}={given[0]!r})",
+            )
+        for name in options:
+            if name not in known:
+                raise DefinitionError(
+                    f"{cls.__name__} has no option `{name}`", hint=did_you_mean(name, known)
+                )
+        return super().__new__(cls)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(ByName):
     """How many replicas run.
 
     Args:
@@ -133,7 +157,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(ByName):
     """Three limits that never mean each other: waiting for a replica, starting one, running the call."""
 
     queue: Duration = "60s"

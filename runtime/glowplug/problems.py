@@ -13,6 +13,14 @@ class Problem:
     hint: str
 
 
+REQUEST_ID = "<request id>"  # in a hint, where the id goes once it is known
+
+
+def with_request_id(hint: str, request_id: str) -> str:
+    """Return a hint with the id of the call it is about, so that its command works as pasted."""
+    return hint.replace(REQUEST_ID, request_id) if request_id else hint
+
+
 PROBLEMS: dict[str, Problem] = {
     "invalid_json": Problem(
         400, "The body is not JSON", False, "send a JSON object with one member for each parameter"

@@ -9,6 +9,7 @@ from glowplug.errors import ConfigError
 from glowplug.settings import home, variable
 from glowplug.suggest import near
 
+DEV = "dev"  # the router of `glowplug dev`, for as long as it runs
 _ADD = "`glowplug profile add NAME URL` names another"
 _START = "`glowplug up --detach` starts one here; `glowplug profile add NAME URL` names another"
 
@@ -19,6 +20,7 @@ class Place:
 
     url: str
     key: str = field(repr=False, default="")
+    name: str = field(default="", compare=False)  # the profile it is of, if it is of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Profiles:
         """Return these with one more; the first one becomes the current one."""
         return replace(self, places=self.places | {name: place}, current=self.current or name)
 
+    def with_dev(self, place: Place) -> "Profiles":
+        """Return these with the router of `glowplug dev`, which never becomes the current one by itself."""
+        return replace(self, places=self.places | {DEV: place})
+
     def with_current(self, name: str) -> "Profiles":
         """Return these with another current one."""
         return replace(self, current=name)
@@ -61,7 +67,7 @@ def load(file: Path | None = None) -> Profiles:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         places = {
-            name: Place(one["url"], one.get("key", "")) for name, one in record["profiles"].items()
+            name: Place(one["url"], one.get("key", ""), name) for name, one in record["profiles"].items()
         }
         return Profiles(places, record.get("current", ""))
     except FileNotFoundError:
@@ -101,6 +107,24 @@ def resolve(name: str | None = None) -> Place:
         return Place(url.rstrip("/"), variable("GLOWPLUG_KEY"))
     known = load()
     chosen = name or variable("GLOWPLUG_PROFILE") or known.current
+    if not chosen and list(known.places) == [DEV]:
+        raise ConfigError(
+            f"only `glowplug dev` serves here, at {known.places[DEV].url}",
+            hint=f"`--profile {DEV}` after the verb means it; {_START}",
+        )
+    if not chosen and known.places:
+        names = ", ".join(f"`{one}`" for one in known.places)
+        hint = f"`glowplug profile use {next(iter(known.places))}` chooses one; you know {names}"
+        raise ConfigError("none of the profiles is the current one", hint=hint)
     if not chosen:
         raise ConfigError("no router is known here", hint=_START)
     return known.get(chosen)
+
+
+def other_key(place: Place) -> str:
+    """Return how to come to a key that a place takes."""
+    made = "an admin makes one: `glowplug keys create`"
+    if not place.name and place.url == variable("GLOWPLUG_URL").rstrip("/"):
+        return f"set GLOWPLUG_KEY to one that it takes; {made}"
+    of = f"the key of the profile `{place.name}` is wrong: " if place.name else ""
+    return f"{of}`glowplug profile add {place.name or 'NAME'} {place.url}` takes another; {made}"

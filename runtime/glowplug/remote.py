@@ -8,7 +8,6 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -145,8 +144,10 @@ class Endpoint(Generic[P, L]):
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it on the router and wait for the answer."""
         self._check_streams("remote", expected=False)
-        with self._users_errors():
+        try:
             return self._value(self._transport().call(self._outgoing(args, kwargs)))
+        except RemoteError as error:
+            raise self._users_own(error) from None
 
     @overload
     def aremote(
@@ -157,8 +158,10 @@ class Endpoint(Generic[P, L]):
     async def aremote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it on the router without blocking."""
         self._check_streams("aremote", expected=False)
-        with self._users_errors():
+        try:
             return self._value(await self._transport().acall(self._outgoing(args, kwargs)))
+        except RemoteError as error:
+            raise self._users_own(error) from None
 
     @overload
     def stream(
@@ -196,15 +199,19 @@ class Endpoint(Generic[P, L]):
 
     def _streamed(self, outgoing: Outgoing) -> Iterator[Any]:
         format_ = self._call_format()
-        with self._users_errors():
+        try:
             for text in self._transport().stream(outgoing):
                 yield format_.item(text)
+        except RemoteError as error:
+            raise self._users_own(error) from None
 
     async def _astreamed(self, outgoing: Outgoing) -> AsyncIterator[Any]:
         format_ = self._call_format()
-        with self._users_errors():
+        try:
             async for text in self._transport().astream(outgoing):
                 yield format_.item(text)
+        except RemoteError as error:
+            raise self._users_own(error) from None
 
     def _outgoing(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], accept: str = "application/json"
@@ -239,17 +246,11 @@ class Endpoint(Generic[P, L]):
 
         return transport_to(resolve(self._route.profile or None))
 
-    @contextmanager
-    def _users_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except RemoteError as error:
-            from glowplug.remote_errors import users_own
+    def _users_own(self, error: RemoteError) -> Exception:
+        """Return what the user's code is to see, without the frames that it took on its way through ours."""
+        from glowplug.remote_errors import users_own
 
-            raised = users_own(error, self._home())
-            if raised is error:
-                raise
-            raise raised  # noqa: B904  # its cause is `error` already
+        return users_own(error, self._home()).with_traceback(None)
 
     def _app(self) -> str:
         return self._route.app

@@ -100,7 +100,10 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> C
 
 
 def users_own(error: CallError, home: ModuleType | None = None) -> Exception:
-    """Return the user's own exception if its class is loaded here, else `error`; `home` is the endpoint's module."""
+    """Return the user's own exception if its class is loaded here, else `error`; `home` is the endpoint's module.
+
+    What happened on the replica is a note on it, not a cause: a second stack, of our own code, would only bury it.
+    """
     if not isinstance(error, RemoteError) or not error.type_name:
         return error
     module, _, qualname = error.type_name.partition(":")
@@ -115,7 +118,6 @@ def users_own(error: CallError, home: ModuleType | None = None) -> Exception:
         made.add_note(
             f"\nOn the replica (request {error.request_id or 'unknown'}):\n{error.remote_traceback.rstrip()}"
         )
-    made.__cause__ = error
     return made
 
 

@@ -239,6 +239,15 @@ def test_the_scale_is_changed_without_a_restart(terminal: Terminal) -> None:
     assert said.out == "shop/greet: 0 to 2 replicas, at zero after 10 m\n"
     document = terminal.ok("scale", "shop/greet", "--hold", "7", "--json").document
     assert (document["policy"]["hold"], document["policy"]["max"]) == (7, 2)
+    said = terminal.ok("scale", "shop/greet", "--target", "1.5", "--up-after", "1500ms")
+    assert said.out == (
+        "shop/greet: 0 to 2 replicas, 1.5 calls each, more after 1.5 s of load, at zero after 10 m\n"
+    )
+    for number in ("-1", "nan", "inf"):
+        assert (
+            "is no number of calls" in terminal.type("scale", "shop/greet", "--target", number).err
+        )
+    terminal.ok("scale", "shop/greet", "--target", "0", "--up-after", "0s")
 
 
 def test_doctor_finds_the_router_and_nothing_to_mend_in_the_home(

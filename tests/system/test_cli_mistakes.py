@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ MISTAKES: tuple[tuple[tuple[str, ...], int, str, str], ...] = (
     (("depoly", "shop.py"), 2, "no verb `depoly`", "`deploy`"),
     (("deploy",), 2, "Missing argument", "--help"),
     (("deploy", "nosuch.py"), 1, "no file nosuch.py", "glowplug init"),
+    (("deploy", "../empty"), 1, "../empty is a folder", "glowplug deploy ../empty/app.py"),
+    (("run", "../empty"), 1, "../empty is a folder", "glowplug run"),
+    (("stop", "shop/greet"), 1, "`shop/greet` names an endpoint", "`glowplug stop shop`"),
+    (("secrets", "set", "A=b"), 1, "give the name alone", "glowplug secrets set A`"),
     (("deploy", "../empty/empty.py"), 1, "empty.py declares no endpoint", "@endpoint"),
     (("deploy", "../syntax/syntax.py"), 1, "syntax.py:5: expected ':'", "correct the syntax"),
     (
@@ -118,6 +123,40 @@ def test_a_wrong_key_is_told_with_the_router_it_was_for(terminal: Terminal, url:
         assert (said.code, said.out) == (1, "")
         assert "key" in said.err
     assert f"{url} does not take this key" in terminal.type("status", env=env).err
+
+
+def test_a_wrong_key_of_a_profile_names_it_and_how_to_give_it_another(
+    terminal: Terminal, url: str, tmp_path: Path
+) -> None:
+    place = {"current": "box", "profiles": {"box": {"url": url, "key": "gp_wrong"}}}
+    (tmp_path / "profiles.json").write_text(json.dumps(place))
+
+    for words in (("status",), ("call", "shop/greet", "-i", "name=x")):
+        said = terminal.type(*words, env={"GLOWPLUG_HOME": str(tmp_path)})
+        assert f"`box` is wrong: `glowplug profile add box {url}`" in said.err
+
+
+def test_profiles_of_which_none_is_current_are_named(terminal: Terminal, tmp_path: Path) -> None:
+    for name, wanted in (("local", "`glowplug profile use local`"), ("dev", "`--profile dev`")):
+        place = {"current": "", "profiles": {name: {"url": "http://127.0.0.1:9", "key": "k"}}}
+        (tmp_path / "profiles.json").write_text(json.dumps(place))
+
+        said = terminal.type("call", "shop/greet", env={"GLOWPLUG_HOME": str(tmp_path)})
+
+        assert wanted in said.err
+
+
+def test_a_family_of_verbs_lists_when_none_is_named(terminal: Terminal) -> None:
+    for family in ("keys", "secrets", "profile"):
+        assert terminal.ok(family, "--json").out == terminal.ok(family, "list", "--json").out
+        assert terminal.ok(family).out == terminal.ok(family, "list").out
+    assert "first" in terminal.ok("history", "shop/greet").out
+
+
+def test_the_time_that_ran_out_is_told_with_the_option_for_more(terminal: Terminal) -> None:
+    said = terminal.type("call", "shop/halve", "-i", "x=3", "--timeout", "1ns")
+
+    assert "`--timeout 5m`" in said.err
 
 
 def test_an_open_door_is_refused_with_how_to_put_a_lock_on_it(terminal: Terminal) -> None:

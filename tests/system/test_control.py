@@ -14,10 +14,14 @@ from glowplug.wire.channel import dial_channel
 from glowplug.wire.messages import Hello, Infer
 from glowplug_router.app import load_world
 from glowplug_router.control.api import calls
+from glowplug_router.control.api_apps import _steps
 from glowplug_router.control.parts import Parts
 from glowplug_router.control.secrets import FileSecrets
+from glowplug_router.control.steps import Step
+from glowplug_router.control.trials import Tell
 from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.providers.local import LocalProvider
+from glowplug_router.records import Deployment
 from glowplug_router.store.memory import MemoryStore
 from system.control_rig import deploy, release, rig
 
@@ -299,3 +303,74 @@ async def test_the_first_start_makes_a_key_and_later_ones_keep_it(tmp_path: Path
     async with rig(tmp_path) as again:  # the store is another one: that key is unknown to it
         assert again.key != first
         assert profiles.load(again.home.profiles).current == "local"
+
+
+# -- what nobody foresaw ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/why?limit={'9' * 5000}",
+        f"/logs?since={'9' * 5000}",
+        "/logs?app=../x",
+        "/logs?endpoint=A",
+        "/logs?replica=x%0a",
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_a_problem_and_never_plain_text(
+    tmp_path: Path, path: str
+) -> None:
+    where, _, query = path.partition("?")
+    name, _, value = query.partition("=")
+    async with rig(tmp_path) as it:
+        answer = await it.ask("GET", where, b"", key=None, **{name: value})
+
+        assert (answer.status, answer.json["code"]) == (422, "invalid_request")
+
+
+async def test_a_key_that_would_outlive_the_century_is_refused(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        body = b'{"scopes": ["read"], "expires_s": %d}' % 10**22
+
+        assert (await it.ask("POST", "/keys", body)).json["code"] == "invalid_request"
+
+
+async def test_a_final_slash_is_another_path_and_no_redirect(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        answer = await it.ask("PUT", "/secrets/", b"x")
+
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_a_secret_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        (it.home.router / "secrets.json").mkdir(parents=True)  # as good as any other broken disk
+
+        answer = await it.ask("PUT", "/secrets/A", b"x")
+
+        assert answer.status == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (await it.ask("GET", "/health")).status == 200
+
+
+async def test_a_policy_that_cannot_be_planned_is_refused_at_the_door(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        await deploy(it)
+        path = "/apps/hello/endpoints/greet/policy"
+
+        for body in (b'{"target_concurrency": 1e308, "min": 1}', b'{"hold": 1%s}' % (b"0" * 300)):
+            assert (await it.ask("PATCH", path, body)).json["code"] == "invalid_request"
+        assert (await it.ask("PATCH", path, b"[" * 100_000)).status in {400, 422}
+        assert (await it.ask("GET", "/health")).status == 200
+
+
+async def test_a_deploy_that_breaks_in_an_unknown_way_still_tells_its_end() -> None:
+    async def work(tell: Tell) -> Deployment:
+        tell(Step(step="store", state="done"))
+        raise KeyError("data")
+
+    said = [json.loads(piece) async for piece in _steps(work)]
+
+    assert [step["step"] for step in said] == ["store", "failed"]
+    assert said[-1]["problem"]["code"] == "internal"

@@ -134,11 +134,23 @@ def test_the_last_of_many_saves_is_the_one_that_serves_in_the_end(bench: Bench) 
         bench.dev.until("reloaded")
 
 
+def test_other_verbs_find_it_by_the_profile_dev(bench: Bench) -> None:
+    said = bench.terminal.ok("call", f"{bench.serving['app']}/greet", "-i", "name=Ada", "--profile", "dev")
+    lost = bench.terminal.type("status")
+    port = str(urlsplit(bench.serving["url"]).port)
+    taken = bench.terminal.type("up", "--port", port)
+
+    assert "Ada" in said.out
+    assert "only `glowplug dev` serves here" in lost.err
+    assert "`--profile dev`" in lost.err
+    assert f"taken by `glowplug dev` (pid {bench.dev.process.pid}, in " in taken.err
+
+
 def test_a_second_dev_in_the_same_home_is_refused(bench: Bench) -> None:
     said = bench.terminal.type("dev", "app.py", "--port", "0", "--json")
 
     assert said.code == 1
-    assert f"(pid {bench.dev.process.pid})" in said.document["error"]["message"]
+    assert f"(pid {bench.dev.process.pid}, in " in said.document["error"]["message"]
 
 
 def test_a_dev_that_was_killed_is_cleaned_up_after_by_the_next(bench: Bench) -> None:
@@ -159,6 +171,35 @@ def test_ctrl_c_and_its_like_leave_no_process(bench: Bench, number: int) -> None
 
     assert bench.dev.end(number) == 0
     assert eventually_none(bench.home) == []
+
+
+def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_it_now(bench: Bench) -> None:
+    if bench.dev.process.poll() is None:
+        bench.dev.end(signal.SIGTERM)
+    text = "import time\n\nfrom glowplug import endpoint\n\n\n@endpoint\ndef nap(s: float) -> float:\n"
+    (bench.terminal.folder / "naps.py").write_text(f"{text}    time.sleep(s)\n    return s\n")
+    dev = bench.terminal.begin("dev", "naps.py", "--port", "0")
+    assert "serving at" in dev.line()
+    caller = bench.terminal.begin("call", "naps/nap", "-i", "s=20", "--profile", "dev")
+    end = time.monotonic() + 10
+    while "1 running" not in bench.terminal.type("status", "--profile", "dev").out:
+        assert time.monotonic() < end
+
+    begun = time.monotonic()
+    dev.process.send_signal(signal.SIGINT)
+    assert dev.process.stderr is not None
+    told = b""
+    while b"waiting for 1 call, at most 15 s; Ctrl-C again ends it now" not in told:
+        piece = dev.process.stderr.readline()
+        assert piece, told
+        told += piece
+    dev.process.send_signal(signal.SIGINT)
+    dev.process.wait(10)
+    caller.process.communicate(timeout=10)
+
+    assert time.monotonic() - begun < 10
+    assert eventually_none(bench.home) == []
+    assert "dev" not in (bench.terminal.home / "profiles.json").read_text()
 
 
 def test_a_file_that_is_wrong_from_the_start_leaves_no_process(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from glowplug.clock import MILLISECOND
 from glowplug.node.messages import RankStats
-from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
 from glowplug.wire.messages import (
     Infer,
     unpack_response,
@@ -24,6 +24,13 @@ from glowplug import endpoint
 def echo(text: str, times: int = 1) -> str:
     print("said", text)
     return text * times
+"""
+LARGE = """
+from glowplug import endpoint
+
+@endpoint
+def echo(size: int) -> bytes:
+    return bytes(size)  # pages of zeros that nobody reads cost nothing
 """
 GATE = """
 import threading
@@ -101,6 +108,17 @@ async def test_a_call_is_answered_with_its_timings_and_logged_with_its_id(tmp_pa
         assert [name for name, _ in head.timings] == ["decode", "run", "encode"]
         assert (await logged(rank, stream="stdout"))["request_id"] == "r7"
         assert (await logged(rank, stream="call", code="ok"))["request_id"] == "r7"
+
+
+async def test_an_answer_over_the_bound_of_a_frame_fails_alone(tmp_path: Path) -> None:
+    async with ready(launch_of(tmp_path, LARGE, concurrency=2)) as rank:
+        large = rank.gateway.open(msgspec.json.encode({"size": BODY_MAX + 1}))
+        code, executed, problem = await rank.gateway.refused(large)
+
+        assert (code, executed, problem["retryable"]) == ("bad_response", "yes", False)
+        assert str(BODY_MAX + 1) in problem["detail"]
+        assert str(BODY_MAX) in problem["detail"]
+        assert (await rank.gateway.ask(b'{"size": 3}'))[1] == bytes(3)
 
 
 async def test_the_greeting_says_who_answers_and_how_many_calls_it_takes(tmp_path: Path) -> None:

@@ -298,6 +298,26 @@ def test_a_signal_stops_the_router_in_order(tmp_path: Path, number: int) -> None
     assert ended == ["gateway", "controller", "agent"]
 
 
+@pytest.mark.parametrize("dead", [("controller",), ("controller", "agent")], ids="-".join)
+def test_down_leaves_no_replica_even_when_nobody_can_drain_it(
+    tmp_path: Path, dead: tuple[str, ...]
+) -> None:
+    with router(tmp_path) as it:
+        deploy(it, tmp_path)
+        rank = greet(it)["pid"]
+        it.process.send_signal(signal.SIGSTOP)  # or it would make them again
+        for role in dead:
+            os.kill(it.child(role), signal.SIGKILL)
+        it.process.send_signal(signal.SIGTERM)
+        it.process.send_signal(signal.SIGCONT)
+
+        assert it.process.wait(40) == 0
+
+        assert gone(rank)
+        assert not list((tmp_path / "node" / "ranks").iterdir())
+        assert Home(tmp_path).run.is_relative_to(tmp_path) or not Home(tmp_path).run.exists()
+
+
 def test_no_key_shows_in_any_log(tmp_path: Path) -> None:
     with router(tmp_path) as it:
         deploy(it, tmp_path)

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.inputs import python_file
 from glowplug.commands.output import Output, verb
 from glowplug.commands.places import profile_option
 from glowplug.control_client import Control
-from glowplug.errors import ConfigError
 from glowplug.settings import home
 from glowplug_packager.commands.publishing import Published, publish
 from glowplug_packager.release import prepare
@@ -38,10 +38,7 @@ def deploy(
     The new versions take traffic only after their warm-up and one of their examples were answered; if that fails, what
     served before goes on serving.
     """
-    if not file.is_file():
-        raise ConfigError(
-            f"there is no file {file}", hint="`glowplug init hello` makes a first one"
-        )
+    python_file(file, "deploy")
     clock = SystemClock()
     begun_ns = clock.now_ns()
     with Control.open(profile) as control:

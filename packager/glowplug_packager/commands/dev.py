@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.inflight import calls_in_flight, waiting_words
+from glowplug.commands.inputs import python_file
 from glowplug.commands.logs import render
 from glowplug.commands.output import Output, error_record, verb
 from glowplug.control_client import Control
-from glowplug.errors import ConfigError, GlowplugError
+from glowplug.errors import GlowplugError
+from glowplug.profiles import Place
 from glowplug.settings import Home, home
-from glowplug_packager.commands.own_router import own_router
+from glowplug_packager.commands.own_router import DOWN_WAIT_S, own_router
 from glowplug_packager.commands.publishing import Published, publish
 from glowplug_packager.commands.saves import Saves
 from glowplug_packager.ports import Prepared
@@ -37,11 +40,9 @@ def dev(out: Output, file: Path, port: int, root: Path | None) -> None:
     """Serve FILE on this machine and reload it on every save.
 
     When only handler code changed, the loaded model is kept. Ctrl-C stops everything.
+    Meanwhile `--profile dev` after other verbs means this router.
     """
-    if not file.is_file():
-        raise ConfigError(
-            f"there is no file {file}", hint="`glowplug init hello` makes a first one"
-        )
+    python_file(file, "dev")
     for number in _ENDS:
         signal.signal(number, _interrupt)
     place = Home(home().root / "dev")
@@ -60,7 +61,18 @@ def dev(out: Output, file: Path, port: int, root: Path | None) -> None:
                 saves.wait()
                 work.reload(first=False)
         except KeyboardInterrupt:
-            out.note("stopping")
+            out.note(_stopping(here))
+
+
+def _stopping(here: Place) -> str:
+    """Say what the end waits for."""
+    try:
+        calls = calls_in_flight(here.url, here.key)
+    except KeyboardInterrupt:  # asked a second time meanwhile: the next thing is the end itself
+        calls = 0
+    if not calls:
+        return "stopping"
+    return f"{waiting_words(calls, DOWN_WAIT_S)}; Ctrl-C again ends it now"
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -98,7 +110,13 @@ class Work:
         if first or self.shown or not published.unchanged:
             kept = published.replicas <= before
             self._told(
-                published, (self._clock.now_ns() - begun_ns) / SECOND, first=first, kept=kept
+                published,
+                (self._clock.now_ns() - begun_ns) / SECOND,
+                first=first,
+                kept=kept,
+                has_model=any(
+                    "load" in decl.spec.hooks for decl, _ in prepared.release.endpoints
+                ),
             )
         self.shown = ""
 
@@ -126,7 +144,9 @@ class Work:
                 self._out.say(f"  {line}")
         self._out.say("  the last good code serves on; save again when it is mended")
 
-    def _told(self, published: Published, seconds: float, *, first: bool, kept: bool) -> None:
+    def _told(
+        self, published: Published, seconds: float, *, first: bool, kept: bool, has_model: bool
+    ) -> None:
         out, control = self._out, self._control
         mark = click.style("✓", fg="green")
         if first:
@@ -136,8 +156,8 @@ class Work:
         elif published.unchanged:
             out.say(f"{mark} as before: what serves is what is saved")
         else:
-            how = "the model was kept" if kept else "loaded anew"
-            out.say(f"{mark} reloaded in {seconds:.2f} s, {how}")
+            how = ", the model was kept" if kept else ", loaded anew"
+            out.say(f"{mark} reloaded in {seconds:.2f} s{how if has_model else ''}")
         name = "serving" if first else "reloaded"
         record = {"event": name, "url": control.url, "key": control.key, "app": self.app}
         out.event(record | {"seconds": round(seconds, 3), "kept": kept, "curl": published.curls})

@@ -14,7 +14,7 @@ from typing import IO, Any
 from glowplug.commands.output import Output
 from glowplug.control_client import Control
 from glowplug.errors import CallError, ConfigError
-from glowplug.profiles import Place, load
+from glowplug.profiles import DEV, Place, load, save
 from glowplug.settings import Home, environment
 
 DOWN_WAIT_S = 15.0
@@ -42,9 +42,22 @@ def own_router(place: Home, port: int, out: Output) -> Iterator[Place]:
         try:
             url = _await(process, place)
             out.note(f"router and node run in {place.root}")
-            yield _place_at(url, place)
+            with _named_dev(_place_at(url, place)) as here:
+                yield here
         finally:
             _end(process)
+
+
+@contextmanager
+def _named_dev(here: Place) -> Iterator[Place]:
+    """Let other verbs find this router as `--profile dev` while it runs."""
+    save(load().with_dev(here))
+    try:
+        yield here
+    finally:
+        known = load()
+        if known.places.get(DEV) == here:
+            save(known.without(DEV))
 
 
 def _command(*words: str) -> list[str]:
@@ -71,7 +84,7 @@ def _only_one(place: Home) -> Iterator[None]:
                 hint="end it with Ctrl-C, or give this one a home: GLOWPLUG_HOME=~/.glowplug2 glowplug dev …",
             ) from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()}\n{Path.cwd()}\n")
         lock.flush()
         if (place.router / "up.json").exists():
             subprocess.run(
@@ -82,8 +95,9 @@ def _only_one(place: Home) -> Iterator[None]:
 
 def _holder(lock: IO[str]) -> str:
     lock.seek(0)
-    pid = lock.read().strip()
-    return f" (pid {pid})" if pid else ""
+    pid, _, folder = lock.read().strip().partition("\n")
+    where = f", in {folder}" if folder else ""
+    return f" (pid {pid}{where})" if pid else ""
 
 
 def _await(process: "subprocess.Popen[bytes]", place: Home) -> str:
@@ -124,15 +138,14 @@ def _for_dev(hint: str) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(DOWN_WAIT_S)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # asked a second time, it waits for nothing
+    """Ask, ask again, kill: after a while each, or at once when Ctrl-C comes meanwhile. It never goes on without us."""
+    # Asked a second time, it waits for nothing.
+    for ask in (process.terminate, process.terminate, process.kill):
+        ask()
         try:
             process.wait(DOWN_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            break
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
     if process.stdout is not None:
         process.stdout.close()

@@ -4,16 +4,18 @@ import sys
 
 import click
 
-from glowplug.clock import SystemClock
+from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.inflight import calls_in_flight, waiting_words
 from glowplug.commands.output import Output, verb
 from glowplug.errors import ConfigError, DefinitionError
-from glowplug.settings import home
+from glowplug.profiles import load
+from glowplug.settings import Home, home
 from glowplug.units import size_bytes
 from glowplug_router.settings import PORT, UpSettings
 from glowplug_router.supervisor.detach import run_detached
 from glowplug_router.supervisor.main import run_up
+from glowplug_router.supervisor.up_file import STOP_MAX_NS, Up, running
 from glowplug_router.supervisor.up_file import down as stop_router
-from glowplug_router.supervisor.up_file import running
 
 
 @click.command()
@@ -67,6 +69,8 @@ def up(
     )
 
     def ready(url: str) -> None:
+        if not detach:
+            out.note("Ctrl-C stops it")
         out.result({"event": "up", "url": url, "home": str(settings.home.root)})
         sys.stdout.flush()
 
@@ -89,9 +93,20 @@ def down(out: Output) -> None:
     """Stop the router of this machine: calls in flight finish, replicas end."""
     place = home()
     found = running(place)
+    calls = _calls(place, found)
+    if calls:
+        out.note(waiting_words(calls, STOP_MAX_NS / SECOND))
     stopped = stop_router(place, SystemClock())
     if stopped and found is not None:
         out.say(f"stopped the router at {found.url} (pid {found.pid})")
     else:
         out.say(f"no router runs in {place.root}")
     out.result({"stopped": stopped})
+
+
+def _calls(place: Home, up: Up | None) -> int:
+    """Return how many calls the router of this home works on, as far as it says."""
+    if up is None:
+        return 0
+    local = load(place.profiles).places.get("local")
+    return calls_in_flight(up.url, local.key) if local is not None else 0

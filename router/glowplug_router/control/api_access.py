@@ -14,6 +14,7 @@ from glowplug_router.keys import make_key, scope_problem
 from glowplug_router.records import Key
 
 KEYS_MAX = 1_000  # live ones; each is in every gateway's table
+EXPIRES_MAX_S = 100 * 366 * 24 * 3600  # a century: it stays an integer of 64 bits in nanoseconds
 _Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -42,10 +43,9 @@ class Access:
             filter(None, map(scope_problem, asked.scopes)),
             "" if asked.scopes else "a key needs a scope",
         )
-        if problem or asked.expires_s < 0:
-            raise call_error(
-                "invalid_request", problem or "expires_s cannot be negative", executed="no"
-            )
+        if problem or not 0 <= asked.expires_s <= EXPIRES_MAX_S:
+            limits = f"expires_s must be 0 (never) to {EXPIRES_MAX_S}"
+            raise call_error("invalid_request", problem or limits, executed="no")
         if sum(not key.revoked for key in catalog.keys) >= KEYS_MAX:
             message = f"there are already {KEYS_MAX} keys"
             raise call_error(

@@ -1,6 +1,7 @@
 """What runs, and what should? Deployments, policies, and what is known about both."""
 
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
@@ -22,12 +23,22 @@ from glowplug_router.control.trials import Tell
 from glowplug_router.keys import allows
 from glowplug_router.ports import NodeLink
 from glowplug_router.records import Deployment
+from glowplug_router.telemetry.logging import logger
 
 BLOB_MAX_BYTES = 4 * 1024**3
 DIGESTS_MAX = 10_000
 DECISIONS_MAX = 500
 LOG_LINES_MAX = 10_000  # of the past, in one answer
 LOG_PIECES_MAX = 64  # of all nodes together, waiting for a slow reader
+DIGITS_MAX = 20  # of a number in a query: more is none of ours, and costs time to read
+_LOG = logger("glowplug.controller.api")
+_NAMED = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_LOG_NAMES = {
+    "app": _NAMED,
+    "endpoint": _NAMED,
+    "replica": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
+    "request_id": re.compile(r"[!-~]{1,200}"),
+}
 _NDJSON = "application/x-ndjson"
 
 
@@ -182,12 +193,17 @@ class Apps:
 def log_query(request: Request) -> LogQuery:
     """Return what a request for logs asks for; `since` is nanoseconds since the epoch."""
     asked = request.query_params
+    for name, form in _LOG_NAMES.items():
+        given = asked.get(name, "")
+        if given and not form.fullmatch(given):
+            message = f"{name}={given[:80]!r} is no name of one"
+            raise call_error("invalid_request", message, executed="no")
     return LogQuery(
         app=asked.get("app", ""),
         endpoint=asked.get("endpoint", ""),
         replica=asked.get("replica", ""),
         request_id=asked.get("request_id", ""),
-        since_wall_ns=_number(request, "since", 0, 1 << 63),
+        since_wall_ns=_number(request, "since", 0, (1 << 63) - 1),
         tail=_number(request, "tail", 100, LOG_LINES_MAX),
         follow=asked.get("follow", "") in {"1", "true"},
     )
@@ -197,7 +213,7 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS_MAX:
         raise call_error("invalid_request", f"{name}={text[:40]!r} is no number", executed="no")
     return min(int(text), most)
 
@@ -217,6 +233,10 @@ async def _steps(work: Callable[[Tell], Awaitable[Deployment]]) -> AsyncIterator
                 )
             except GlowplugError as error:
                 send.send_nowait(failed(error))
+            except Exception as error:  # a stream without an end tells its reader nothing
+                _LOG.exception("a deployment failed in a way nobody foresaw")
+                message = f"the router failed ({type(error).__name__}); its log has the traceback"
+                send.send_nowait(failed(call_error("internal", message, executed="maybe")))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)

@@ -26,13 +26,17 @@ async def serve_asgi(app: ASGIApp, exchange: Exchange) -> None:
     bridge = _Bridge(exchange)
     try:
         await app(scope_of(exchange), bridge.receive, bridge.send)
-    except OSError:
-        return  # the caller has gone
+    except _CallerGoneError:
+        return
     except (
         Exception
     ):  # an answer that fails must not end the controller: it is recorded, and the caller told
         _LOG.exception("the control API failed", path=exchange.infer.path)
         bridge.fail()
+
+
+class _CallerGoneError(OSError):
+    """The caller has gone: what the ASGI specification asks `send` to raise then, told from a disk that is full."""
 
 
 def scope_of(exchange: Exchange) -> Scope:
@@ -66,6 +70,7 @@ class _Bridge:
         self._gone = anyio.Event()
         self._head: tuple[int, Headers] | None = None
         self._out: Outgoing | None = None
+        self._is_over = False
         exchange.on_cancel = self._gone.set
 
     async def receive(self) -> Message:
@@ -88,7 +93,7 @@ class _Bridge:
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if self._gone.is_set():
-            raise OSError("the caller has gone")
+            raise _CallerGoneError
         if message["type"] == "http.response.start":
             self._head = (message["status"], _headers(message.get("headers", ())))
         elif message["type"] == "http.response.body":
@@ -97,7 +102,9 @@ class _Bridge:
             )
 
     def fail(self) -> None:
-        """Break the answer off."""
+        """Break the answer off, unless all of it was sent."""
+        if self._is_over:
+            return
         self._exchange.fail(
             "internal",
             "the controller failed to answer; its log has the traceback",
@@ -109,6 +116,7 @@ class _Bridge:
         status, headers = self._head
         if self._out is None and not more:
             self._exchange.respond(body, status=status, headers=headers)
+            self._is_over = True
             return
         try:
             if self._out is None:
@@ -117,8 +125,9 @@ class _Bridge:
                 await self._out.write(body)
             if not more:
                 self._out.end()
+                self._is_over = True
         except UnavailableError as error:
-            raise OSError("the caller has gone") from error
+            raise _CallerGoneError from error
 
 
 def _headers(pairs: Iterable[Any]) -> Headers:

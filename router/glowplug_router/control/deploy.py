@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from glowplug.artifact import Bundle
 from glowplug.clock import Clock
-from glowplug.errors import call_error
+from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
-from glowplug_router.control.request import Wanted
+from glowplug_router.control.request import Wanted, checked_policy
 from glowplug_router.control.steps import Step
 from glowplug_router.control.trials import Tell, Trials
 from glowplug_router.control.world import World
@@ -190,7 +190,7 @@ class Deployer:
         return tuple(
             (name, policy)
             for name, policy in wanted.policies
-            if before.get(name) != policy or (wanted.app, name) not in known
+            if before.get(name) != policy or not _is_sound(known.get((wanted.app, name)))
         )
 
     async def _earlier(self, app: str, generation: int) -> Deployment:
@@ -216,3 +216,11 @@ def _whole(version: Version) -> Route:
 
 def _shares(routes: Sequence[Route]) -> dict[str, tuple[Share, ...]]:
     return {route.endpoint: route.shares for route in routes}
+
+
+def _is_sound(policy: Policy | None) -> bool:
+    """Say whether a policy is there and could be set today: one that could not gives way to what the code says."""
+    try:
+        return policy is not None and bool(checked_policy(policy))
+    except CallError:
+        return False

@@ -69,7 +69,11 @@ def body_of(spec: EndpointSpec) -> bytes:
     if not spec.schema.raw_body:
         return json.dumps(example).encode()
     # Bytes are base64 in JSON, as pydantic writes them; the body is the bytes themselves.
-    return base64.urlsafe_b64decode(str(example[spec.schema.raw_body]))
+    try:
+        return base64.urlsafe_b64decode(str(example[spec.schema.raw_body]))
+    except (LookupError, TypeError, ValueError) as error:
+        message = f"the first example has no bytes for {spec.schema.raw_body}, in base64"
+        raise call_error("invalid_request", message, executed="no") from error
 
 
 async def _ask(address: str, infer: Infer, body: bytes, address_of: Address) -> int:

@@ -1,15 +1,20 @@
 """How does an app look to a program that has only its OpenAPI document? One document an app, from the specs alone."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from glowplug.problems import PROBLEMS
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.records import Deployment, Version
+from glowplug_router.telemetry.logging import logger
 
+_LOG = logger("glowplug.controller")
 Json = Any  # a JSON value
 DOCUMENTS_MAX = 64  # documents remembered: building one costs about a millisecond an endpoint
+# What building one from schemas that are not schemas can end in.
+UNSHOWABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _PROBLEM_CODES = (
     "invalid_request",
     "unauthorized",
@@ -53,10 +58,19 @@ class _Routed:
 
 @lru_cache(DOCUMENTS_MAX)
 def _document(app: str, generation: int, routed: tuple[_Routed, ...]) -> str:
+    try:
+        return document_of(app, generation, [(one.version, one.auth) for one in routed])
+    except UNSHOWABLE as error:  # once for each generation: the empty one is remembered
+        _LOG.error("an app has no OpenAPI document", app=app, error=repr(error)[:200])
+        return document_of(app, generation, [])
+
+
+def document_of(app: str, generation: int, routed: Sequence[tuple[Version, str]]) -> str:
+    """Return the document of versions, each with its auth; raise one of UNSHOWABLE when their schemas make none."""
     schemas: dict[str, Json] = {"Problem": _PROBLEM}
     paths = {
-        f"/{app}/{one.version.endpoint}": {"post": _operation(one.version, one.auth, schemas)}
-        for one in routed
+        f"/{app}/{version.endpoint}": {"post": _operation(version, auth, schemas)}
+        for version, auth in routed
     }
     return json.dumps(
         {

@@ -48,7 +48,7 @@ async def json_of(request: Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise call_error("invalid_request", str(error), executed="no") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise call_error("invalid_json", str(error), executed="no") from error
 
 

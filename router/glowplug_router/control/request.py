@@ -1,16 +1,18 @@
 """Is this something that can be deployed? What came over HTTP, checked and turned into drafts of versions."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from glowplug.artifact import MANIFEST_SCHEMA, Bundle, Release
-from glowplug.errors import CallError, DefinitionError, call_error
+from glowplug.errors import DefinitionError, call_error
 from glowplug.names import app_name, endpoint_name
 from glowplug.spec import EndpointDecl, Policy
+from glowplug_router.control.bounds import check_bundle, check_policy, check_spec, refused
 from glowplug_router.control.digest import version_digest
+from glowplug_router.control.openapi import UNSHOWABLE, document_of
 from glowplug_router.ports import ObjectStore
 from glowplug_router.records import Version
 
@@ -42,14 +44,14 @@ async def wanted(body: bytes, objects: ObjectStore, wall_ns: int, *, dev: bool =
         release = _release(body)
     except msgspec.ValidationError as error:
         hint = "deploy with a glowplug of the router's version: `glowplug --version`"
-        raise _refused(
+        raise refused(
             f"the release does not have the form this router knows: {error}", hint
         ) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise call_error(
             "invalid_json", f"the release is not JSON: {error}", executed="no"
         ) from error
-    _check(release)
+    _check(release, dev=dev)
     bundles = dict(release.bundles)
     layers = {
         one.digest for bundle in bundles.values() for one in bundle.layers if not bundle.source_path
@@ -57,12 +59,14 @@ async def wanted(body: bytes, objects: ObjectStore, wall_ns: int, *, dev: bool =
     missing = await objects.missing(sorted(layers))
     if missing:
         hint = "upload them with PUT /-/api/blobs/<digest>; `glowplug deploy` does"
-        raise _refused(f"{len(missing)} layers were not uploaded: {', '.join(missing[:3])}", hint)
+        raise refused(f"{len(missing)} layers were not uploaded: {', '.join(missing[:3])}", hint)
+    drafts = tuple(
+        _draft(decl, digest, bundles[digest], wall_ns) for decl, digest in release.endpoints
+    )
+    _check_document(release.app, [draft for draft, _ in drafts])
     return Wanted(
         app=release.app,
-        drafts=tuple(
-            _draft(decl, digest, bundles[digest], wall_ns) for decl, digest in release.endpoints
-        ),
+        drafts=drafts,
         policies=tuple(
             (decl.spec.name, checked_policy(decl.policy)) for decl, _ in release.endpoints
         ),
@@ -74,20 +78,14 @@ async def wanted(body: bytes, objects: ObjectStore, wall_ns: int, *, dev: bool =
 
 def checked_policy(policy: Policy) -> Policy:
     """Return a policy that can be kept, or say what is wrong with it."""
-    numbers = {
-        name: value
-        for name, value in msgspec.to_builtins(policy).items()
-        if isinstance(value, int | float) and value < 0
-    }
-    if numbers:
-        raise _refused(f"{', '.join(sorted(numbers))} cannot be negative", "")
+    check_policy(policy)
     if not 0 < policy.max <= REPLICAS_MAX:
-        raise _refused(
+        raise refused(
             f"max={policy.max}: use 1 to {REPLICAS_MAX}",
             "`glowplug stop` takes an app out of service",
         )
     if policy.min > policy.max:
-        raise _refused(f"min={policy.min} is more than max={policy.max}", "raise max, or lower min")
+        raise refused(f"min={policy.min} is more than max={policy.max}", "raise max, or lower min")
     return policy
 
 
@@ -96,32 +94,36 @@ def patched(policy: Policy, change: Mapping[str, object]) -> Policy:
     known = msgspec.to_builtins(policy)
     unknown = sorted(set(change) - set(known))
     if unknown:
-        raise _refused(
-            f"a policy has no {', '.join(unknown)}", f"it has {', '.join(sorted(known))}"
-        )
+        raise refused(f"a policy has no {', '.join(unknown)}", f"it has {', '.join(sorted(known))}")
     try:
         return checked_policy(msgspec.convert({**known, **change}, Policy))
     except msgspec.ValidationError as error:
-        raise _refused(f"the policy is not right: {error}", "") from error
+        raise refused(f"the policy is not right: {error}", "") from error
 
 
-def _check(release: Release) -> None:
+def _check(release: Release, *, dev: bool) -> None:
     try:
         app_name(release.app)
         names = [endpoint_name(decl.spec.name) for decl, _ in release.endpoints]
     except DefinitionError as error:
-        raise _refused(error.message, error.hint) from error
+        raise refused(error.message, error.hint) from error
     if not names or len(names) > ENDPOINTS_MAX:
-        raise _refused(f"a release has 1 to {ENDPOINTS_MAX} endpoints, not {len(names)}", "")
+        raise refused(f"a release has 1 to {ENDPOINTS_MAX} endpoints, not {len(names)}", "")
     if len(set(names)) < len(names) or any(
         decl.spec.app != release.app for decl, _ in release.endpoints
     ):
-        raise _refused(
+        raise refused(
             f"every endpoint of {release.app} must have a name of its own and that app", ""
         )
+    for decl, _ in release.endpoints:
+        check_spec(decl.spec)
+    _check_bundles(release, dev=dev)
+
+
+def _check_bundles(release: Release, *, dev: bool) -> None:
     for digest, bundle in release.bundles:
         if bundle.schema > MANIFEST_SCHEMA:
-            raise _refused(
+            raise refused(
                 f"the bundle has schema {bundle.schema}", "update the router: it knows an older one"
             )
         if f"sha256:{hashlib.sha256(_canonical(bundle)).hexdigest()}" != digest:
@@ -130,11 +132,20 @@ def _check(release: Release) -> None:
                 f"the manifest sent as {digest} has another digest",
                 executed="no",
             )
+        check_bundle(bundle, dev=dev)
     absent = {digest for _, digest in release.endpoints} - {digest for digest, _ in release.bundles}
     if absent:
-        raise _refused(
+        raise refused(
             f"endpoints run in bundles that the release does not have: {sorted(absent)[0]}", ""
         )
+
+
+def _check_document(app: str, drafts: Sequence[Version]) -> None:
+    """Make the app's document once: what cannot be shown would be in the way at each start of the router."""
+    try:
+        document_of(app, 0, [(draft, "key") for draft in drafts])
+    except UNSHOWABLE as error:
+        raise refused(f"{app}: its schemas make no OpenAPI document: {error}") from error
 
 
 def _draft(decl: EndpointDecl, digest: str, bundle: Bundle, wall_ns: int) -> tuple[Version, Bundle]:
@@ -148,7 +159,3 @@ def _draft(decl: EndpointDecl, digest: str, bundle: Bundle, wall_ns: int) -> tup
         created_wall_ns=wall_ns,
     )
     return version, bundle
-
-
-def _refused(message: str, hint: str) -> CallError:
-    return call_error("invalid_request", message, executed="no", hint=hint)

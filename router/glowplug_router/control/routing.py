@@ -45,7 +45,11 @@ def application(calls: tuple[Call, ...], catalog: Catalog, clock: Clock) -> Star
         )
         for path, same in by_path.items()
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
+    app = Starlette(
+        routes=routes, exception_handlers={HTTPException: _http_problem, Exception: _internal}
+    )
+    app.router.redirect_slashes = False  # a path of ours or none: a body is not sent twice
+    return app
 
 
 def _guarded(calls: list[Call], catalog: Catalog, clock: Clock) -> Answer:
@@ -101,3 +105,12 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     hint = "docs/architecture.md lists the calls of the control API"
     message = f"the control API has no {request.method} {request.url.path}"
     return problem_response(call_error(code, message, executed="no", hint=hint), request)
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    """Answer for what nobody foresaw; Starlette raises it again, and the bridge records it."""
+    message = (
+        f"the control API failed at {request.method} {request.url.path} ({type(error).__name__})"
+    )
+    hint = "the router's log has the traceback: please report it"
+    return problem_response(call_error("internal", message, executed="maybe", hint=hint), request)

@@ -1,5 +1,6 @@
 """Where do secrets lie on one machine? In one file that only its owner can read, replaced whole on every change."""
 
+import errno
 import json
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from glowplug.files import replace_file
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 VALUE_MAX_BYTES = 64 * 1024  # what a rank's environment can bear
 COUNT_MAX = 1_000
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FileSecrets:
@@ -76,4 +78,11 @@ class FileSecrets:
         return {str(name): str(value) for name, value in kept.items()}
 
     def _save(self, kept: dict[str, str]) -> None:
-        replace_file(self._path, json.dumps(kept, sort_keys=True).encode(), durable=True)
+        try:
+            replace_file(self._path, json.dumps(kept, sort_keys=True).encode(), durable=True)
+        except OSError as error:  # named without its values
+            if error.errno in _NO_SPACE:
+                message = f"no space left to write {self._path}; the secrets are as before"
+                raise call_error("disk_full", message, executed="no") from error
+            message = f"cannot write {self._path}: {error.strerror}"
+            raise ConfigError(message, hint="see who owns the folder and what it allows") from error

@@ -131,7 +131,9 @@ def _loss(world: World, version: Version) -> RouteLoss | None:
     error = world.fleet.errors.get(version.key)
     if error is None:
         return None
-    return RouteLoss(replica=error.id, code=error.code, detail=_last_line(error.detail))
+    # How it ended comes first; what it printed last may follow.
+    first_line = error.detail.strip().partition("\n")[0][:FAILED_MAX_CHARS]
+    return RouteLoss(replica=error.id, code=error.code, detail=first_line)
 
 
 def _phases(world: World, replica: Replica) -> tuple[tuple[str, int], ...]:

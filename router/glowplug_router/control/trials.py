@@ -7,8 +7,10 @@ from dataclasses import replace
 from glowplug.clock import SECOND, Clock
 from glowplug.errors import CallError, call_error
 from glowplug_router.control.exercise import exercise
+from glowplug_router.control.observe import served
 from glowplug_router.control.steps import Step
 from glowplug_router.control.world import Trial, World
+from glowplug_router.policy.fitting import never_fits
 from glowplug_router.records import Replica, Version
 
 PLACE_MAX_NS = 60 * SECOND  # a replica on trial must have found a node by then
@@ -53,7 +55,7 @@ class Trials:
         said: dict[str, tuple[str, str, str]] = {}
         try:
             while waiting:
-                count = world.changed.count
+                count = world.moved.count  # after the planner: its reason is part of what is told
                 for key, version in list(waiting.items()):
                     world.alarms[key] = self._deadline_ns(version, began_ns)
                     step = self._progress(version)
@@ -64,7 +66,7 @@ class Trials:
                     if step.state == "ready":
                         del waiting[key]
                 if waiting:
-                    await world.changed.after(count)
+                    await world.moved.after(count)
         finally:
             for version in fresh:
                 world.alarms.pop(version.key, None)
@@ -96,6 +98,7 @@ class Trials:
         replica = self._replica_of(version.key)
         self._raise_if_lost(version, replica)
         if replica is None:
+            self._raise_if_hopeless(version)
             waiting = Step(step="start", endpoint=version.endpoint, version=version.number)
             return replace(waiting, state="waiting", detail=self._why(version))
         residency = self._world.fleet.residency(replica.id)
@@ -122,6 +125,15 @@ class Trials:
             raise call_error(
                 "start_timeout", f"{version.key} was not ready in time{why}", executed="no"
             )
+
+    def _raise_if_hopeless(self, version: Version) -> None:
+        """Do not wait for room that no node has: of those that have reported, none would do even when empty."""
+        asked = served(self._world, version, 0)
+        why = never_fits(asked, self._world.fleet.observed_nodes())
+        if why:
+            message = f"{version.key} can never start here: {why}"
+            hint = "ask for less, or deploy to a router with a node that has it; `glowplug status` shows the nodes"
+            raise call_error("deploy_failed", message, executed="no", hint=hint)
 
     def _deadline_ns(self, version: Version, began_ns: int) -> int:
         """Return until when it may take: to find a node, and then to start on it."""

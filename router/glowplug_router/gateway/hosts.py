@@ -4,10 +4,12 @@ Without the first, a web page whose name suddenly resolves to 127.0.0.1 (DNS reb
 laptop as if it were its own server; without the second, any page could make the browser post to it.
 """
 
+import re
 from collections.abc import Iterable
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SEEN_MAX = 256  # remembered Host values
+_HOST = re.compile(r"(\*|\[[0-9a-f:.]+\]|[^\s:@/\[\]]+)(?::[0-9]{0,5})?")
 _SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -15,7 +17,7 @@ class HostCheck:
     """Names this gateway answers for."""
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
-        self._names = LOOPBACK | {_name(host) for host in hosts}
+        self._names = LOOPBACK | ({_name(host) for host in hosts} - {""})
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._seen: dict[bytes, bool] = {}
 
@@ -45,8 +47,6 @@ class HostCheck:
 
 
 def _name(host: str) -> str:
-    """Return the host without port and final dot, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.partition(":")[0].removesuffix(".")
+    """Return the host without port and final dot, in lower case; "" when it is not a host with at most a port."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return found[1].removesuffix(".") if found else ""

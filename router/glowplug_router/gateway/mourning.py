@@ -13,7 +13,7 @@ from glowplug_router.gateway.problems import Trouble
 from glowplug_router.records import RouteLoss
 
 REASON_MAX_S = 0.25  # kill to snapshot takes about 10 ms; a node that is gone itself never says
-_TELLING = frozenset({"out_of_memory", "run_timeout"})  # other codes add nothing to `replica_lost`
+_CODES = frozenset({"out_of_memory", "run_timeout"})  # any other end is a `replica_lost` that says how
 
 End = Callable[[Call, Trouble], None]
 
@@ -44,6 +44,7 @@ class Mourning:
 
     def _tell(self, replica: str, loss: RouteLoss | None) -> None:
         for call, trouble in self._waiting.pop(replica, ()):
-            if loss is not None and loss.code in _TELLING:
-                trouble = replace(trouble, code=loss.code, detail=f"{call.lane.key}: {loss.detail}")
+            if loss is not None and loss.detail:
+                code = loss.code if loss.code in _CODES else trouble.code
+                trouble = replace(trouble, code=code, detail=f"{call.lane.key}: {loss.detail}")
             self._end(call, trouble)

@@ -40,9 +40,7 @@ class Room:
 
     def copy(self) -> "Room":
         """Return a room that changes without this one."""
-        return Room(
-            self.node, self.memory_bytes, dict(self.gpus), self.replicas, self.cpu_milli
-        )
+        return Room(self.node, self.memory_bytes, dict(self.gpus), self.replicas, self.cpu_milli)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,8 @@ class Place:
     gpus: tuple[str, ...] = ()
 
 
-_Shape = tuple[int, tuple[str, ...], Device, int, int]  # all of a version that decides where it fits
+# All of a version that decides where it fits.
+_Shape = tuple[int, tuple[str, ...], Device, int, int]
 
 
 def rooms(
@@ -61,9 +60,7 @@ def rooms(
 ) -> dict[str, Room]:
     """Return what is left of each node; a replica holds its place until it is gone, draining or not."""
     left = {
-        node.id: Room(
-            node.id, node.memory_bytes or None, dict(node.gpus), cpu_milli=node.cpu_milli
-        )
+        node.id: Room(node.id, node.memory_bytes or None, dict(node.gpus), cpu_milli=node.cpu_milli)
         for node in nodes
     }
     for replica in replicas:

@@ -3,9 +3,12 @@
 import errno
 import ipaddress
 import socket
+from urllib.parse import urlsplit
 
 from glowplug.errors import ConfigError
+from glowplug.settings import Home
 from glowplug_router.settings import BACKLOG, UpSettings
+from glowplug_router.supervisor.up_file import running
 
 
 def listen(settings: UpSettings) -> socket.socket:
@@ -60,7 +63,7 @@ def _bind_error(settings: UpSettings, error: Exception) -> ConfigError:
     number = getattr(error, "errno", 0)
     if number == errno.EADDRINUSE:
         return ConfigError(
-            f"port {settings.port} of {settings.host} is taken",
+            f"port {settings.port} of {settings.host} is taken{_by_dev(settings)}",
             hint=f"`ss -ltnp 'sport = :{settings.port}'` shows by whom;"
             f" `glowplug up --port {settings.port + 1}` takes another, `--port 0` any free one",
         )
@@ -73,3 +76,16 @@ def _bind_error(settings: UpSettings, error: Exception) -> ConfigError:
         f"cannot listen on {settings.host}:{settings.port}: {error}",
         hint="use an address of this machine: `glowplug up --host 127.0.0.1`",
     )
+
+
+def _by_dev(settings: UpSettings) -> str:
+    """Return that the `glowplug dev` of this home has the port, if it has: it names itself in its lock file."""
+    place = Home(settings.home.root / "dev")
+    up = running(place)
+    if up is None or urlsplit(up.url).port != settings.port:
+        return ""
+    try:
+        pid, _, folder = (place.root / "dev.lock").read_text().strip().partition("\n")
+    except OSError:
+        return ""
+    return f" by `glowplug dev` (pid {pid}, in {folder})"

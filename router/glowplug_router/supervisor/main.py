@@ -10,16 +10,19 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
 
 from glowplug.clock import MILLISECOND, SECOND, Clock, SystemClock
 from glowplug.errors import ConfigError
+from glowplug.node import adoption, run_folder
 from glowplug.node.folders import Folders
 from glowplug.node.processes import identity
 from glowplug_router.app import DRAIN_SIGNAL
 from glowplug_router.settings import UpSettings
 from glowplug_router.supervisor.children import Child, Leash, fork, freeze
 from glowplug_router.supervisor.listening import listen, url_of
-from glowplug_router.supervisor.roles import roles_of
+from glowplug_router.supervisor.roles import END_RANKS_SIGNAL, roles_of
 from glowplug_router.supervisor.up_file import Up, UpFile, await_former, only_one
 from glowplug_router.telemetry.logging import configure, logger
 
@@ -46,6 +49,7 @@ def run_up(settings: UpSettings, say: Say, ready: Ready | None = None) -> int:
     clock = SystemClock()
     with only_one(settings.home) as lock_fd:
         await_former(settings.home, clock)
+        run_folder.remove_stale(Path(gettempdir()))
         sock = listen(settings)
         log = configure(Folders(settings.home).system_logs, "supervisor")
         try:
@@ -172,12 +176,19 @@ class Supervisor:
     # -- stopping --------------------------------------------------------------------------------
 
     def _stop(self) -> int:
-        """Gateway first: it answers what it has. Then the replicas, through the controller. Then the agent."""
+        """Stop the gateway first: it answers what it has. Then the replicas, through the controller. Then the agent.
+
+        The agent ends what the controller has not, and what a dead agent left is killed here: nothing runs on.
+        """
         self._asked.clear()
         keep = self._settings.keep
         self._end("gateway", signal.SIGTERM, self._settings.drain_ns)
         self._end("controller", signal.SIGTERM if keep else DRAIN_SIGNAL, CONTROLLER_STOP_NS)
-        self._end("agent", signal.SIGTERM, AGENT_STOP_NS)
+        self._end("agent", signal.SIGTERM if keep else END_RANKS_SIGNAL, AGENT_STOP_NS)
+        if not keep and (left := adoption.end_all(Folders(self._settings.home))):
+            _LOG.warning("killed replicas that neither controller nor agent ended", count=left)
+        if not keep:
+            run_folder.release(self._settings.home)
         _LOG.info("stopped", keep=keep)
         return 0
 
@@ -243,5 +254,5 @@ def _banner(url: str, settings: UpSettings) -> str:
         f"  deploy   glowplug deploy app.py\n"
         f"  call     glowplug call APP/ENDPOINT -i name=value, or the curl line that deploy prints\n"
         f"  key      profile `local` in {settings.home.profiles}; `glowplug keys create` makes more\n"
-        f"  stop     Ctrl-C, or `glowplug down`"
+        f"  stop     glowplug down"
     )

@@ -1,5 +1,6 @@
 """What do the supervisor's children do? One function a role; importing this module loads all that they share."""
 
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,6 +17,8 @@ from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.settings import ControllerSettings, UpSettings
 from glowplug_router.telemetry.logging import configure
 
+END_RANKS_SIGNAL = signal.SIGUSR1  # to the agent
+
 Main = Callable[[int], None]
 Run = Callable[[int], Awaitable[None]]  # given the leash
 
@@ -28,7 +31,15 @@ def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, M
     async def agent(leash_fd: int) -> None:
         address = f"unix:{home.run / 'controller.sock'}"
         await until_told(
-            partial(run_agent, home, address, settings.node, SystemClock(), leash_fd=leash_fd)
+            partial(
+                run_agent,
+                home,
+                address,
+                settings.node,
+                SystemClock(),
+                leash_fd=leash_fd,
+                end_all_on=END_RANKS_SIGNAL,
+            )
         )
 
     async def controller(leash_fd: int) -> None:

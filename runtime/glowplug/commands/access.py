@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from glowplug.clock import SECOND, SystemClock
+from glowplug.commands.groups import Listing
 from glowplug.commands.inputs import duration, unseen
 from glowplug.commands.output import Output, ago, lasted, verb
 from glowplug.commands.places import profile_option
@@ -12,7 +13,7 @@ from glowplug.control_client import Control
 from glowplug.errors import ConfigError
 
 
-@click.group()
+@click.group(cls=Listing)
 def keys() -> None:
     """Make, list and revoke API keys."""
 
@@ -107,7 +108,7 @@ def revoke_key(out: Output, id: str, profile: str | None) -> None:  # the CLI's 
     out.result({"id": id, "revoked": True})
 
 
-@click.group()
+@click.group(cls=Listing)
 def secrets() -> None:
     """Set, list and remove secrets: endpoints name them, only their processes see the values."""
 
@@ -137,6 +138,12 @@ def set_secret(out: Output, name: str, profile: str | None) -> None:
 
     So it is in no shell history. Replicas started from now on see it.
     """
+    alone = name.partition("=")[0]
+    if alone != name:  # and the value is not repeated: it is secret
+        raise ConfigError(
+            f"`{alone}=…` names a value as well: give the name alone",
+            hint=f"`glowplug secrets set {alone}` asks for the value, so that it is in no shell history",
+        )
     value = unseen(f"the value of {name}", f"printf %s VALUE | glowplug secrets set {name}")
     with Control.open(profile) as control:
         control.put(f"/secrets/{name}", value.encode())
@@ -149,8 +156,8 @@ def set_secret(out: Output, name: str, profile: str | None) -> None:
 @profile_option
 @verb
 def remove_secret(out: Output, name: str, profile: str | None) -> None:
-    """Forget a secret."""
+    """Forget a secret; replicas that run keep it until they restart."""
     with Control.open(profile) as control:
         control.delete(f"/secrets/{name}")
-    out.say(f"{name} is removed")
+    out.say(f"{name} is removed; replicas that run keep it until they restart")
     out.result({"name": name, "removed": True})

@@ -28,16 +28,27 @@ def show(
 def show_items(
     out: Output, items: Iterable[bytes], *, as_events: bool, headers: dict[str, str] | None = None
 ) -> None:
-    """Show the items of a stream as they come: for programs a line each, or one document at the end."""
+    """Show the items of a stream as they come: for programs a line each, or one document at the end.
+
+    For people texts run on, as a language model's tokens do, and all else has a line of its own.
+    """
     kept: list[Json] = []
+    at_start = True  # of a line
     for item in items:
         value = json.loads(item)
-        out.say(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        if isinstance(value, str):
+            out.piece(value)
+            at_start = value.endswith("\n") or (at_start and not value)
+        else:
+            out.piece("" if at_start else "\n")
+            out.say(json.dumps(value, ensure_ascii=False))
+            at_start = True
         out.stdout.flush()
         if as_events:
             out.event({"output": value})
         else:
             kept.append(value)
+    out.piece("" if at_start else "\n")
     if not as_events:
         out.result({"output": kept} | ({} if headers is None else {"headers": headers}))
 

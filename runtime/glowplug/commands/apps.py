@@ -7,7 +7,7 @@ import click
 from glowplug.clock import SECOND, SystemClock
 from glowplug.commands.inputs import duration
 from glowplug.commands.output import Output, ago, lasted, verb
-from glowplug.commands.places import endpoint_of, known, profile_option
+from glowplug.commands.places import app_of, endpoint_of, known, parts_of, profile_option
 from glowplug.commands.progress import Progress
 from glowplug.control_client import Control
 from glowplug.errors import ConfigError, GlowplugError, UnavailableError
@@ -20,6 +20,7 @@ from glowplug.remote_errors import error_from_problem
 @verb
 def history(out: Output, app: str, profile: str | None) -> None:
     """Show the deployments of APP, newest first."""
+    app, _ = parts_of(app)
     with Control.open(profile) as control, known(control, app):
         rows = control.get(f"/apps/{app}/history")["deployments"]
     now = SystemClock().wall_ns()
@@ -58,6 +59,7 @@ def rollback(out: Output, app: str, generation: int | None, profile: str | None)
 
     The old version is started and tried like a new one before it takes traffic again.
     """
+    app = app_of(app, "rollback")
     body = {} if generation is None else {"generation": generation}
     with Control.open(profile) as control, known(control, app), Progress(out) as progress:
         # Streamed: a model may take minutes to load, and a plain answer would run into a limit.
@@ -98,6 +100,7 @@ def stop(out: Output, app: str, profile: str | None) -> None:
 
     `glowplug deploy` or `glowplug rollback` brings it back.
     """
+    app = app_of(app, "stop")
     with Control.open(profile) as control, known(control, app):
         done = control.post(f"/apps/{app}/stop", {})
     out.say(f"{app} is stopped; `glowplug rollback {app}` brings it back")
@@ -110,7 +113,9 @@ def stop(out: Output, app: str, profile: str | None) -> None:
 @click.option("--max", "at_most", type=int, metavar="N", help="Replicas at most.")
 @click.option("--buffer", type=int, metavar="N", help="Ready replicas kept free above the load.")
 @click.option("--hold", type=int, metavar="N", help="Calls that may wait while none is ready.")
-@click.option("--target", type=float, metavar="N", help="Calls one should carry at once; 0: its own 70 %.")
+@click.option(
+    "--target", type=float, metavar="N", help="Calls one should carry at once; 0: its own 70 %."
+)
 @click.option("--up-after", metavar="TIME", help="Time a load must last before one is added.")
 @click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, 30s.")
 @click.option("--down-after", metavar="TIME", help="Time fewer must suffice before one ends.")
@@ -134,10 +139,17 @@ def scale(
     It holds until a deploy whose code says otherwise, and restarts nothing.
     """
     app, name, _ = endpoint_of(endpoint, "glowplug scale hello/greet --min 1")
-    counts = {"min": at_least, "max": at_most, "buffer": buffer, "hold": hold}
+    if target is not None and not 0 <= target < float("inf"):
+        raise ConfigError(f"--target {target} is no number of calls", hint="for example --target 4")
+    counts: dict[str, float | None] = {
+        "min": at_least,
+        "max": at_most,
+        "buffer": buffer,
+        "hold": hold,
+    }
     counts["target_concurrency"] = target
     times = {"up_after": up_after, "zero_after": zero_after, "down_after": down_after}
-    change: dict[str, float] = {key: value for key, value in counts.items() if value is not None}
+    change = {key: value for key, value in counts.items() if value is not None}
     for key, text in times.items():
         if text is not None:
             change[f"{key}_ns"] = duration(text, f"--{key.replace('_', '-')}")
@@ -159,7 +171,7 @@ def scale_words(policy: dict[str, Any]) -> str:
     if policy["target_concurrency"]:
         words.append(f"{policy['target_concurrency']:g} calls each")
     if policy["up_after_ns"]:
-        words.append(f"more after {lasted(policy['up_after_ns'] // SECOND)}")
+        words.append(f"more after {policy['up_after_ns'] / SECOND:g} s of load")
     if not policy["min"]:
         words.append(f"at zero after {lasted(policy['zero_after_ns'] // SECOND)}")
     return ", ".join(words)

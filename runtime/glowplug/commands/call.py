@@ -85,9 +85,23 @@ def call(
             explain_misfit(error, arguments, f"`glowplug status {app}/{name}` shows what it takes")
         raise
     except CallError as error:
-        if isinstance(error, RemoteError) and error.request_id:
-            error.hint = f"`glowplug logs {error.request_id}` shows what it printed"
+        error.hint = _hint(error, profile)
         raise
+
+
+def _hint(error: CallError, profile: str | None) -> str:
+    """Return what to type next: a program would send a header where a person has an option."""
+    from glowplug.profiles import other_key, resolve
+
+    if isinstance(error, RemoteError) and error.request_id:
+        return f"`glowplug logs {error.request_id}` shows what it printed"
+    match error.code:
+        case "unauthorized":
+            return other_key(resolve(profile))
+        case "deadline":
+            return "give it longer: `--timeout 5m`; `glowplug status --why` shows what it waited for"
+        case _:
+            return error.hint
 
 
 def _body(inputs: tuple[str, ...], data: str | None) -> tuple[dict[str, Input], str, bytes]:

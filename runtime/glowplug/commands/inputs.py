@@ -61,6 +61,18 @@ def file_bytes(name: str) -> bytes:
         ) from error
 
 
+def python_file(file: Path, verb: str) -> None:
+    """Refuse what is no file to serve."""
+    if file.is_dir():
+        raise ConfigError(
+            f"{file} is a folder", hint=f"name the file in it: `glowplug {verb} {file / 'app.py'}`"
+        )
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no file {file}", hint="`glowplug init hello` makes a first one"
+        )
+
+
 def encode_inputs(inputs: Mapping[str, Input], raw_body: str = "") -> tuple[str, bytes]:
     """Return (content type, body): JSON, the bytes of the one bytes parameter, or multipart if there are files."""
     files = {name: value for name, value in inputs.items() if isinstance(value, bytes)}

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -18,6 +19,7 @@ Decorated = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+_VERSION = re.compile(r"\b([a-z][a-z0-9-]*/[a-z][a-z0-9-]*)@([0-9]+)\b")
 COLUMNS_MAX = 120  # wider text is hard to read
 
 
@@ -34,6 +36,11 @@ class Output:
         """Print a line for people."""
         if not self.as_json and not self.is_muted:
             click.echo(text, file=self.stdout)
+
+    def piece(self, text: str) -> None:
+        """Print a part of a line for people, at once."""
+        if not self.as_json and not self.is_muted:
+            click.echo(text, nl=False, file=self.stdout)
 
     def note(self, text: str) -> None:
         """Print progress for people on stderr, so that stdout stays clean."""
@@ -106,6 +113,7 @@ def verb(function: Callable[P, None]) -> Callable[..., None]:
 
 def fail(out: Output, error: GlowplugError) -> None:
     """Show an error and end."""
+    error.message = with_v(error.message)
     out.result({"error": error_record(error)})
     head, _, rest = error.message.partition("\n")
     out.note(click.style(f"error: {head}", fg="red") + (f"\n{rest.rstrip()}" if rest else ""))
@@ -114,6 +122,11 @@ def fail(out: Output, error: GlowplugError) -> None:
     for line in error.hint.splitlines():
         out.note(f"  {line}".rstrip())
     sys.exit(EXIT_FAILED)
+
+
+def with_v(text: str) -> str:
+    """Return text with `hello/greet@v1` for `hello/greet@1`, as versions are typed and shown everywhere."""
+    return _VERSION.sub(r"\1@v\2", text)
 
 
 def error_record(error: GlowplugError) -> dict[str, Any]:

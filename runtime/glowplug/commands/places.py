@@ -21,6 +21,21 @@ def parts_of(word: str) -> tuple[str, str]:
     return app, endpoint.partition("@")[0]
 
 
+def app_of(word: str, verb: str) -> str:
+    """Return the app that a verb is about, which an endpoint does not name: its whole app would be meant.
+
+    Raises:
+        ConfigError: It is more than an app's name.
+    """
+    app = word.strip("/")
+    if "/" in app:
+        raise ConfigError(
+            f"`{word}` names an endpoint; {verb} is about a whole app",
+            hint=f"`glowplug {verb} {app.partition('/')[0]}`",
+        )
+    return app
+
+
 def endpoint_of(word: str, example: str) -> tuple[str, str, str]:
     """Return (app, endpoint, version) of "app/endpoint@v2".
 

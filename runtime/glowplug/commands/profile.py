@@ -2,6 +2,7 @@
 
 import click
 
+from glowplug.commands.groups import Listing
 from glowplug.commands.inputs import unseen
 from glowplug.commands.output import Output, verb
 from glowplug.control_client import Control
@@ -9,7 +10,7 @@ from glowplug.errors import NotAllowedError
 from glowplug.profiles import Place, load, save
 
 
-@click.group()
+@click.group(cls=Listing)
 def profile() -> None:
     """Name the routers you work with."""
 
@@ -87,6 +88,8 @@ def remove_profile(out: Output, name: str) -> None:
     known.get(name)
     rest = known.without(name)
     save(rest)
-    lost = "" if rest.current else "; `glowplug profile use NAME` chooses the current one"
+    other = next(iter(rest.places), "")
+    use = f"; `glowplug profile use {other}` makes another the current one" if other else ""
+    lost = "" if rest.current else use
     out.say(f"{name} is forgotten{lost}")
     out.result({"removed": name, "current": rest.current})

@@ -39,6 +39,7 @@ from glowplug.suggest import did_you_mean
 def run(out: Output, target: str, inputs: tuple[str, ...]) -> None:
     """Call FILE.py::ENDPOINT in this process: load, warm, the call, drain, unload.
 
+    It runs in this Python, not in the endpoint's image: what the file imports must be installed here.
     What the code prints goes to stderr; stdout has the answer alone.
     """
     from glowplug.codec import decode_request, encode_item, encode_response
@@ -72,6 +73,8 @@ def run(out: Output, target: str, inputs: tuple[str, ...]) -> None:
 def _declared(path: Path, file: str, name: str) -> EndpointSpec:
     from glowplug.discovery import look
 
+    if path.is_dir():
+        raise ConfigError(f"{file} is a folder", hint=f"for example `glowplug run {file}/app.py`")
     if not path.is_file():
         raise ConfigError(
             f"there is no file {file}", hint="for example `glowplug run app.py::greet -i name=Ada`"

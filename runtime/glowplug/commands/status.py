@@ -17,6 +17,7 @@ from glowplug.suggest import did_you_mean
 
 WHY_ROWS = 20
 SHOWN_NS = 10_000_000  # shorter phases of a start are not worth a word
+_LEGEND = "when, which version, the rule that decided; below it what the rule saw; newest first"
 _COLOURS = {"ready": "green", "starting": "yellow", "draining": "yellow", "failed": "red"}
 
 
@@ -82,7 +83,9 @@ def _limits(have: dict[str, Any]) -> str:
         return "CPU and memory limits enforced"
     if not any(held.values()):
         return "CPU and memory limits not enforced"
-    return ", ".join(f"{what} limits {'' if is_held else 'not '}enforced" for what, is_held in held.items())
+    return ", ".join(
+        f"{what} limits {'' if is_held else 'not '}enforced" for what, is_held in held.items()
+    )
 
 
 def _app(out: Output, app: dict[str, Any], *, in_full: bool) -> None:
@@ -154,6 +157,8 @@ def _why(out: Output, control: Control, what: str) -> None:
     now = SystemClock().wall_ns()
     params = {"limit": WHY_ROWS} | ({"subject": what} if what else {})
     rows = control.get("/why", **params)["decisions"]
+    if rows:
+        out.say(click.style(_LEGEND, dim=True))
     for row in rows:
         name = row["subject"].replace("@", "@v")
         head = f"{ago(row['wall_ns'], now):>9}  {name}  {row['rule']}"

@@ -15,7 +15,7 @@ import msgspec
 from glowplug.files import replace_file
 from glowplug.node.folders import Folders
 from glowplug.node.messages import Phase, Want
-from glowplug.node.processes import Identity, identity
+from glowplug.node.processes import Identity, identity, kill_session
 
 _LOG = logging.getLogger("glowplug.node")
 
@@ -71,6 +71,17 @@ def survivors(folders: Folders) -> tuple[LaunchRecord, ...]:
             forget(folders, record.want.replica)
     _sweep(folders, {record.want.replica for record in alive})
     return alive
+
+
+def end_all(folders: Folders) -> int:
+    """Kill the ranks that still run when there is no agent any more; return how many there were."""
+    if not folders.sockets.is_dir():
+        return 0  # no agent was ever here
+    alive = survivors(folders)
+    for record in alive:
+        kill_session(record.process.pid)
+        forget(folders, record.want.replica)
+    return len(alive)
 
 
 def _records(folders: Folders) -> Iterator[LaunchRecord]:

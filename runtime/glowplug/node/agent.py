@@ -7,6 +7,7 @@ next agent adopts them, and if none comes they end when their lease does.
 import fcntl
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from glowplug.wire.messages import Hello
 
 _LOG = logging.getLogger("glowplug.node")
 REPORT_EVERY_S = 1.0
+END_ALL_S = 8.0  # for the ranks to heed SIGTERM, and to be killed and buried if they do not
 WITHOUT = "GLOWPLUG_WITHOUT"  # "pidfd,cgroup,zygote": go on as if this machine had none
 
 
@@ -46,6 +48,7 @@ async def run_agent(
     *,
     leash_fd: int | None = None,
     patience: Patience | None = None,
+    end_all_on: signal.Signals | None = None,
 ) -> None:
     """Be the agent of this home until cancelled, or until the leash is let go.
 
@@ -56,6 +59,7 @@ async def run_agent(
         clock: The time.
         leash_fd: The read end of a pipe; when the other end closes, the agent ends.
         patience: How long it waits for ranks.
+        end_all_on: A signal upon which it ends every rank, and then itself: no controller need be there for that.
 
     Raises:
         NodeError: Another agent runs in this home, or its folders cannot be written.
@@ -81,6 +85,8 @@ async def run_agent(
                 group.start_soon,
                 patience or Patience(),
             )
+            if end_all_on is not None:
+                group.start_soon(_end_all, end_all_on, agent, group.cancel_scope)
             try:
                 await agent.run()
             finally:
@@ -120,9 +126,13 @@ class Agent:
         """Keep the disk from filling with what nobody uses, once it is known what is wanted."""
         while True:
             await self._site.clock.sleep(self._site.patience.sweep_every_ns / SECOND)
-            if self.fleet.is_asked:
+            if not self.fleet.is_asked:
+                continue
+            try:
                 wall_ns = self._site.clock.wall_ns()
                 await sweep(self._site.folders, self.fleet.in_use(), wall_ns)
+            except Exception:  # a full disk is bad, an agent that ends over it is worse; recorded
+                _LOG.exception("what is not used any more stays")
 
     def _take(self, desired: Desired) -> None:
         if self.fleet.take(desired):
@@ -185,6 +195,15 @@ async def _build(
 async def _end_with(leash_fd: int, scope: anyio.CancelScope) -> None:
     await let_go(leash_fd)
     _LOG.info("the supervisor has gone; ranks stay for one lease")
+    scope.cancel()
+
+
+async def _end_all(number: signal.Signals, agent: Agent, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(number) as told:
+        await anext(aiter(told))
+        if agent.fleet.residencies:
+            _LOG.info("the router stops: ending what the controller has not ended")
+        await agent.fleet.end_all("the router stops", END_ALL_S)
     scope.cancel()
 
 

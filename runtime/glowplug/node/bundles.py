@@ -52,7 +52,13 @@ class Bundles:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".lock-") as name:
             path = Path(name) / "lock"
             await self._download(layer, path, LOCK_MAX)
-            return await run_sync(path.read_text)
+            try:
+                return await run_sync(lambda: path.read_text(encoding="utf-8"))
+            except UnicodeDecodeError as error:
+                raise NodeError(
+                    f"lock {layer.digest} is no UTF-8 text: {error}",
+                    hint="deploy again with a current glowplug",
+                ) from error
 
     async def _bring(self, layer: Layer, place: Path) -> None:
         work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
@@ -60,7 +66,7 @@ class Bundles:
             await self._download(layer, work / "tar", LAYER_MAX)
             files = work / "files"
             files.mkdir()
-            await run_sync(unpack, work / "tar", files)
+            await self._unpack(layer, work / "tar", files)
             files.replace(place)
         except OSError as error:
             raise NodeError(
@@ -69,6 +75,13 @@ class Bundles:
             ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    async def _unpack(self, layer: Layer, tar: Path, files: Path) -> None:
+        try:
+            await run_sync(unpack, tar, files)
+        except NodeError as error:
+            message = f"{layer.kind} layer {layer.digest}: {error.message}"
+            raise NodeError(message, hint=error.hint) from error
 
     async def _download(self, layer: Layer, path: Path, limit: int) -> None:
         digest = hashlib.sha256()

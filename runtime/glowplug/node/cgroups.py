@@ -1,7 +1,8 @@
 """How is a replica held to its memory and CPU, and did it die for memory?
 
-Each limited replica gets a group of its own, `glowplug/<home>.<replica>`, in cgroup v2 or, where the machine has only
-v1's controllers, in those of memory and cpu. Where neither can be written, nothing is enforced, and that is said.
+Each replica gets a group of its own, `glowplug/<home>.<replica>`, in cgroup v2 or, where the machine has only v1's
+controllers, in those of memory and cpu. One without limits gets one too: whatever it starts stays in it, and is found
+there when it ends. Where neither can be written, nothing is enforced, and that is said.
 """
 
 import contextlib
@@ -32,11 +33,11 @@ class Groups:
     key: str = ""  # keeps two installations on one machine apart
 
     def open(self, replica: str, memory_bytes: int, cpu_milli: int) -> "Group":
-        """Make the groups that the limits need; none when there is nothing to limit or no way to."""
+        """Make the groups that the limits need, and one in any case; none when there is no way to."""
         name = f"{self.key}.{replica}"
-        memory = self.memory / name if self.memory and memory_bytes else None
-        cpu = self.cpu / name if self.cpu and cpu_milli else None
-        group = Group(self.version, memory, cpu, memory_bytes)
+        memory = self.memory / name if self.memory else None
+        cpu = self.cpu / name if self.cpu and (cpu_milli or not memory) else None
+        group = Group(self.version, memory, cpu, memory_bytes, cpu_milli)
         try:
             for folder in group.folders:
                 _revive(self.version, folder.parent)
@@ -56,12 +57,14 @@ class Groups:
         return Group(self.version, folders[0], folders[1], memory_bytes)
 
     def clean(self, keep: frozenset[str]) -> None:
-        """Remove the groups of this installation that no living replica is in."""
+        """Remove the groups of this installation that no living replica is in, and kill what such a one left."""
         for parent in {self.memory, self.cpu} - {None}:
             assert parent is not None
             for folder in parent.glob(f"{self.key}.*"):
                 if folder.name.removeprefix(f"{self.key}.") not in keep:
-                    _remove(folder)
+                    for pid in _pids(folder):
+                        _kill(pid)
+                    _remove(folder)  # or the next agent does: a group empties a moment later
 
     def leave(self) -> None:
         """Remove the parents too, if no installation has a group in them."""
@@ -78,6 +81,7 @@ class Group:
     memory: Path | None
     cpu: Path | None
     limit_bytes: int
+    limit_cpu_milli: int = 0
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -87,12 +91,12 @@ class Group:
     @property
     def enforces_memory(self) -> bool:
         """Say whether the kernel holds the replica to its memory."""
-        return self.memory is not None
+        return self.memory is not None and self.limit_bytes > 0
 
     @property
     def enforces_cpu(self) -> bool:
         """Say whether the kernel holds the replica to its CPUs."""
-        return self.cpu is not None
+        return self.cpu is not None and self.limit_cpu_milli > 0
 
     def place(self, pid: int) -> None:
         """Put a process in; what it forks follows."""
@@ -119,7 +123,7 @@ class Group:
     def pids(self) -> Iterator[int]:
         """Yield who is in here."""
         for folder in self.folders:
-            yield from map(int, _read(folder / "cgroup.procs").split())
+            yield from _pids(folder)
 
     def remove(self) -> bool:
         """Remove the groups; False while a process is left in one."""
@@ -158,6 +162,10 @@ def _revive(version: int, parent: Path) -> None:
             _delegate(parent)
 
 
+def _pids(folder: Path) -> list[int]:
+    return [int(pid) for pid in _read(folder / "cgroup.procs").split()]
+
+
 def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
@@ -191,17 +199,17 @@ def _delegate(folder: Path) -> bool:
 def _limit(group: Group, memory_bytes: int, cpu_milli: int) -> None:
     quota = max(CPU_QUOTA_MIN_US, cpu_milli * PERIOD_US // 1000)
     if group.version == 2:
-        if group.memory:
+        if group.memory and memory_bytes:
             (group.memory / "memory.max").write_text(str(memory_bytes))
             _write_if_there(group.memory / "memory.swap.max", "0")
             _write_if_there(group.memory / "memory.oom.group", "1")
         if group.cpu and cpu_milli:
             (group.cpu / "cpu.max").write_text(f"{quota} {PERIOD_US}")
         return
-    if group.memory:
+    if group.memory and memory_bytes:
         (group.memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
         _write_if_there(group.memory / "memory.memsw.limit_in_bytes", str(memory_bytes))
-    if group.cpu:
+    if group.cpu and cpu_milli:
         (group.cpu / "cpu.cfs_period_us").write_text(str(PERIOD_US))
         (group.cpu / "cpu.cfs_quota_us").write_text(str(quota))
 

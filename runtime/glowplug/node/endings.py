@@ -60,6 +60,8 @@ def judge(facts: Facts) -> Verdict:
 
 def _memory(facts: Facts) -> str:
     limit, peak = facts.limit_bytes // _MEBIBYTE, facts.peak_bytes // _MEBIBYTE
+    if not limit:
+        return f"the kernel killed it for memory: it had {peak} MiB, and the machine had none left"
     return (
         f"the kernel killed it for memory: it had {peak} MiB and its limit is {limit} MiB (memory=)"
     )

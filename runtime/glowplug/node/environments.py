@@ -4,8 +4,11 @@
 """
 
 import fcntl
+import hashlib
 import logging
 import os
+import platform as this_machine
+import re
 import shutil
 import signal
 import sys
@@ -16,6 +19,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 
 import anyio
+import msgspec
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 from anyio.to_thread import run_sync
@@ -28,10 +32,33 @@ from glowplug.settings import environment
 
 _LOG = logging.getLogger("glowplug.node")
 LAST_LINES = 20  # of uv's, in an error
+_PYTHON = re.compile(r"[0-9]+(\.[0-9]+){0,2}")  # what a bundle may ask for
+_PLATFORMS = tuple(
+    f"{system}-{machine}"
+    for system in ("linux", "darwin", "win32")
+    for machine in ("x86_64", "aarch64", "arm64", "amd64")
+)
 LOCK_POLL_S = 0.1  # between two tries for a lock that another process holds
 
 Sources = Callable[[], tuple[list[str], dict[str, str]]]  # where uv looks: arguments, variables
 ReadLock = Callable[[], Awaitable[str]]  # fetches the lock's text
+
+
+def belongs_to(env_digest: str, lock_digest: str, python: str) -> bool:
+    """Say whether the digest is that of an environment with this lock: else one app could fill another's.
+
+    It names the platform too. That may be the one where it was packaged, so any that there is will do.
+    """
+    own = f"{sys.platform}-{this_machine.machine().lower()}"
+    return any(
+        env_digest == _digest(lock_digest, python, platform) for platform in (own, *_PLATFORMS)
+    )
+
+
+def _digest(lock_digest: str, python: str, platform: str) -> str:
+    """Return what the packager's `environment_digest` returns."""
+    named = {"lock": lock_digest, "python": python, "platform": platform}
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(named, order='sorted')).hexdigest()}"
 
 
 class Environments:
@@ -88,13 +115,13 @@ class Environments:
         building = place.with_suffix(".building")
         await run_sync(lambda: shutil.rmtree(building, ignore_errors=True))
         arguments, variables = self._sources()
-        uv = find_uv()
+        uv, base = find_uv(), _python(python)
         try:
             # Relocatable: it is renamed below, and scripts hold the path of their interpreter.
             await self._uv(
-                [uv, "venv", "--relocatable", "--python", _python(python), str(building)], variables
+                [uv, "venv", "--relocatable", "--python", base, str(building)], variables
             )
-            (building / "lock.txt").write_text(lock)
+            (building / "lock.txt").write_text(lock, encoding="utf-8")
             install = [uv, "pip", "install", "--no-deps", "--python", str(building / "bin/python")]
             await self._uv(
                 [*install, *arguments, "--requirements", str(building / "lock.txt")], variables
@@ -156,6 +183,10 @@ class Environments:
 
 def _python(version: str) -> str:
     """Return what to tell uv: this interpreter if it is of that version, so that nothing is downloaded."""
+    if version and not _PYTHON.fullmatch(version):
+        raise NodeError(
+            f"{version!r} is no version of Python", hint="deploy again with a current glowplug"
+        )
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     return sys.executable if version in ("", own) else version
 

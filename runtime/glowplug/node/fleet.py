@@ -10,7 +10,7 @@ import msgspec
 from glowplug.files import replace_file
 from glowplug.node import adoption
 from glowplug.node.desired import Action, Drain, Forget, Kill, Start, Swap, decide
-from glowplug.node.folders import Folders, hex_of
+from glowplug.node.folders import Folders, hex_of, is_digest
 from glowplug.node.messages import Desired, Residency, Want
 from glowplug.node.rank_link import Changed
 from glowplug.node.replica import Replica
@@ -62,11 +62,14 @@ class Fleet:
     def in_use(self) -> InUse:
         """Return what replicas run in and zygotes are made of."""
         bundles = [one.want.bundle for one in self._replicas.values() if not one.over]
-        envs = {bundle.env_digest for bundle in bundles} | set(self._prime)
-        layers = {hex_of(layer.digest) for bundle in bundles for layer in bundle.layers}
+        # A digest of another form names nothing that can be on disk, and must not keep the rest from being swept.
+        asked = {bundle.env_digest for bundle in bundles} | set(self._prime)
+        envs = {one for one in asked if is_digest(one)}
+        named = {layer.digest for bundle in bundles for layer in bundle.layers}
+        layers = {hex_of(one) for one in named if is_digest(one)}
         for env_digest in envs:
             layers |= {Path(one).name for one in self._site.zygotes.python_path(env_digest)}
-        return InUse(layers=layers, environments={hex_of(env) for env in envs if env})
+        return InUse(layers=layers, environments={hex_of(env) for env in envs})
 
     @property
     def is_asked(self) -> bool:
@@ -87,7 +90,8 @@ class Fleet:
             return False
         if desired.epoch > seen:
             self._new_controller(desired.epoch)
-        self.number, self._wants, self._prime = desired.number, desired.wants, desired.prime
+        self.number, self._wants = desired.number, desired.wants
+        self._prime = tuple(one for one in desired.prime if not one or is_digest(one))
         for want in desired.wants:
             if want.replica in self._replicas:
                 self._replicas[want.replica].unclaimed_since_ns = None
@@ -139,6 +143,15 @@ class Fleet:
             for replica in adopted:
                 await replica.settled()
         _LOG.info("adopted %d replicas", len(adopted))
+
+    async def end_all(self, reason: str, within_s: float) -> None:
+        """End every replica, also where no controller says so, and wait for it at most so long."""
+        self._wants = None  # nothing is started any more
+        for replica in self._replicas.values():
+            replica.kill(reason)
+        with anyio.move_on_after(within_s):
+            for replica in list(self._replicas.values()):
+                await replica.gone()
 
     def _begin(self, replica: Replica) -> None:
         self._replicas[replica.want.replica] = replica

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glowplug.errors import NodeError
+from glowplug.node import run_folder
 from glowplug.settings import Home
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -62,6 +63,7 @@ class Folders:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.home.run, self.sockets):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_folder.claim(self.home)
 
     def volume(self, name: str) -> Path:
         """Return the folder of a named volume."""
@@ -92,6 +94,11 @@ def checked(name: str, what: str) -> str:
             f"{what} {name!r} is no plain name", hint="use letters, digits, '.', '_' and '-'"
         )
     return name
+
+
+def is_digest(text: str) -> bool:
+    """Say whether it is of the form "sha256:<hex>"."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def hex_of(digest: str) -> str:

@@ -105,5 +105,6 @@ class Following:
             )
         return Cause(
             "replica_lost",
-            f"it answered no PING for {waited_ns / SECOND:g} s (it hangs, or holds the interpreter's lock)",
+            f"it answered no PING for {waited_ns / SECOND:g} s: it blocks its event loop or holds the"
+            " interpreter's lock; make it a plain `def`, or release the GIL",
         )

@@ -105,8 +105,12 @@ class Reader:
         return self._serial
 
 
-async def read(folders: Folders, query: LogQuery, clock: Clock) -> AsyncIterator[bytes]:
-    """Yield the lines of a query, several at once, each with its line end."""
+def check(query: LogQuery) -> None:
+    """Look whether the query names what can have logs.
+
+    Raises:
+        NodeError: A name in it could leave the folder of logs.
+    """
     for name, what in (
         (query.app, "app"),
         (query.endpoint, "endpoint"),
@@ -114,6 +118,11 @@ async def read(folders: Folders, query: LogQuery, clock: Clock) -> AsyncIterator
     ):
         if name:
             checked(name, what)
+
+
+async def read(folders: Folders, query: LogQuery, clock: Clock) -> AsyncIterator[bytes]:
+    """Yield the lines of a query, several at once, each with its line end."""
+    check(query)
     reader = Reader(folders.logs, query)
     for piece in _pieces(await run_sync(reader.tail)):
         yield piece

@@ -6,9 +6,11 @@ from pathlib import Path
 import msgspec
 
 from glowplug.clock import Clock
+from glowplug.node.folders import LOG_MAX
 from glowplug.node.garbage import LOGS, may_go
 from glowplug.node.messages import Want
 
+RAW_KEPT = 1 << 20  # bytes of a raw log over LOG_MAX that stay
 TAIL_MAX = 8 * 1024  # bytes of a dead rank's last words that go into its failure
 
 
@@ -62,14 +64,28 @@ def node_path(rank_log: Path) -> Path:
 
 
 def prune(folder: Path, running: Collection[str], now_wall_ns: int) -> None:
-    """Drop the logs of replicas of one endpoint that ended, and wrote longest ago."""
+    """Drop the logs of replicas of one endpoint that ended, and wrote longest ago; cut what they wrote unbounded."""
     written_ns: dict[str, int] = {}
     for path in folder.iterdir():
         replica = path.name.partition(".")[0]
         written_ns[replica] = max(written_ns.get(replica, 0), path.stat().st_mtime_ns)
+        if path.suffix == ".out" and replica not in running:
+            _cut(path)
     for replica in may_go(written_ns, running, LOGS, now_wall_ns):
         for path in folder.glob(f"{replica}.*"):
             path.unlink(missing_ok=True)
+
+
+def _cut(raw: Path) -> None:
+    """Keep the end of a raw log: while its rank ran, only a PING looked at its size."""
+    with raw.open("r+b") as file:
+        size = file.seek(0, 2)
+        if size > LOG_MAX:
+            file.seek(size - RAW_KEPT)
+            end = file.read()
+            file.seek(0)
+            file.write(end)
+            file.truncate()
 
 
 def last_words(raw: Path) -> str:

@@ -83,10 +83,7 @@ class Process:
     def kill_group(self) -> None:
         """Kill it and whatever it started in its session."""
         self.signal(signal.SIGKILL)
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # nothing of the group is left
+        kill_session(self.pid)
 
     def close(self) -> None:
         """Give the pidfd back."""
@@ -157,6 +154,30 @@ def adopt_orphans() -> bool:
         return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False  # not Linux: such an exit is reported without its cause
+
+
+def kill_session(pid: int) -> None:
+    """Kill what runs in the process group that this process leads or led."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # nothing of the group is left
+
+
+def kill_marked(name: str, value: str) -> int:
+    """Kill the processes of this user that were started with that variable; return how many there were."""
+    wanted, me = f"{name}={value}".encode(), os.getuid()
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid != me:
+                continue
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+                found += 1
+        except OSError:
+            continue  # it has just ended, or is not ours to look at
+    return found
 
 
 def signal_name(number: int) -> str:

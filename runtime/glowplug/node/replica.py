@@ -20,7 +20,8 @@ import anyio
 from glowplug.clock import SECOND
 from glowplug.errors import CallError, GlowplugError, NodeError
 from glowplug.node import adoption, gpus, starting
-from glowplug.node.cgroups import Group, vacate
+from glowplug.node.burying import clear
+from glowplug.node.cgroups import Group
 from glowplug.node.desired import OVER, Held
 from glowplug.node.endings import Cause, Facts, judge
 from glowplug.node.following import Following
@@ -40,9 +41,8 @@ class Replica:
     def __init__(self, site: Site, want: Want, changed: Changed) -> None:
         self.want = want
         self.residency = Residency(replica=want.replica, version=want.version, state="fetching")
-        self.unclaimed_since_ns: int | None = (
-            None  # the present controller has not asked for it since then
-        )
+        # Since then the present controller has not asked for it.
+        self.unclaimed_since_ns: int | None = None
         self._site = site
         self._changed = changed
         self._process: Process | None = None
@@ -56,6 +56,7 @@ class Replica:
         self._swapping = False
         self._end = anyio.Event()
         self._settled = anyio.Event()
+        self._buried = anyio.Event()
         self._preparing = anyio.CancelScope()
         start_until_ns = site.clock.now_ns() + want.spec.timeouts.start_ns
         self._following = Following(site, want.replica, start_until_ns)
@@ -113,6 +114,10 @@ class Replica:
         """Wait until the rank has said how it is, or has ended."""
         await self._settled.wait()
 
+    async def gone(self) -> None:
+        """Wait until nothing of it is left."""
+        await self._buried.wait()
+
     # -- its life --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -124,6 +129,7 @@ class Replica:
             await self._bury(exit)
         finally:
             self._settled.set()
+            self._buried.set()
             self._following.close()
             if self._process is not None:
                 self._process.close()
@@ -264,9 +270,8 @@ class Replica:
             with anyio.move_on_after((drain_ns + DRAIN_MARGIN_NS) / SECOND):
                 await self._ask_to_drain(drain_ns, reason)
                 await anyio.sleep_forever()
-        if (
-            self._cause is None or self._cause.code != "replica_lost"
-        ):  # one that hangs cannot heed it
+        # One that hangs cannot heed SIGTERM.
+        if self._cause is None or self._cause.code != "replica_lost":
             process.signal(signal.SIGTERM)
             await self._site.clock.sleep(self._site.patience.term_ns / SECOND)
         process.kill_group()
@@ -298,10 +303,7 @@ class Replica:
         )
         if process is not None:
             process.kill_group()
-        if not await vacate(group, self._site.clock):
-            _LOG.warning(
-                "the group of %s is not empty: a process in it does not end", self.want.replica
-            )
+            await clear(self._site, self.want.replica, group)
         adoption.forget(self._site.folders, self.want.replica)
         self._log.write(
             f"{verdict.state}: {verdict.detail or exit.text}",

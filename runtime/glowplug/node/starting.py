@@ -14,6 +14,7 @@ from glowplug.artifact import Layer
 from glowplug.clock import MILLISECOND
 from glowplug.errors import CallError, NodeError
 from glowplug.node import gpus, surroundings
+from glowplug.node.environments import belongs_to
 from glowplug.node.launchers import Launched, Order
 from glowplug.node.messages import Phase, RankLaunch, RankState, Want
 from glowplug.node.processes import Process
@@ -185,6 +186,12 @@ async def _secrets(site: Site, want: Want) -> tuple[tuple[str, str], ...]:
 async def _interpreter(site: Site, want: Want) -> Path:
     bundle = want.bundle
     lock = bundle.layer("lock")
+    lock_digest = lock.digest if lock is not None else ""
+    if bundle.env_digest and not belongs_to(bundle.env_digest, lock_digest, bundle.python):
+        raise NodeError(
+            f"{want.version}: its environment {bundle.env_digest} is not that of its lock {lock_digest or '(none)'}",
+            hint="deploy it again",
+        )
 
     async def read_lock() -> str:
         if lock is None:

@@ -7,6 +7,12 @@ from glowplug.node.folders import Folders
 from glowplug.node.messages import Want
 
 HUB_CACHE = "hub-cache"  # the volume every replica has: model hubs download into it once per node
+MARK = "GLOWPLUG_REPLICA"  # whose process it is, wherever a session of its own has taken it
+
+
+def mark(folders: Folders, replica: str) -> str:
+    """Return what MARK is for a replica: two homes on one machine may have replicas of one name."""
+    return str(folders.ranks / replica)
 
 
 def volumes(folders: Folders, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -37,4 +43,5 @@ def variables(
     out |= dict(want.bundle.env) | dict(want.spec.image.env) | dict(want.spec.env)
     # Last: a replica sees the GPUs it was given and no others, whatever it asks for.
     out["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    out[MARK] = mark(folders, want.replica)
     return tuple(out.items())

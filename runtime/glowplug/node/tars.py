@@ -8,14 +8,52 @@ import os
 import posixpath
 import shutil
 import tarfile
+import zlib
+from gzip import BadGzipFile
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from glowplug.errors import NodeError
 
 ENTRIES_MAX = 100_000
+HEADER_MAX = 64 * 1024  # bytes of a long name or of further attributes, which tarfile reads whole
 UNPACKED_MAX = 4 << 30  # bytes; weights are no part of a layer
 _EXECUTABLE = 0o100
+_LONG_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+# What the standard library raises about bytes that are cut off, garbled, or were never a tar. BadGzipFile and bz2's
+# errors are OSErrors, which else mean the disk.
+_DAMAGES = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    LZMAError,
+    ValueError,
+    OverflowError,
+    BadGzipFile,
+)
 _HINT = "deploy again from a clean source tree; if it happens again, please report it"
+
+
+class _Entry(tarfile.TarInfo):
+    """An entry whose header cannot ask for more memory than a name needs."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG_HEADERS:
+            _check_header(self)
+        read: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]  # tarfile's own way to be extended
+        return read
+
+
+def _check_header(entry: tarfile.TarInfo) -> None:
+    if entry.size > HEADER_MAX:
+        # Not a HeaderError: tarfile takes those for the end of the archive.
+        raise tarfile.ReadError(f"a header of {entry.size} bytes, and {HEADER_MAX} is the most")
 
 
 def unpack(tar_path: Path, folder: Path) -> None:
@@ -25,10 +63,11 @@ def unpack(tar_path: Path, folder: Path) -> None:
         NodeError: Something in it is not allowed; what was written stays and must be removed.
     """
     try:
-        with tarfile.open(tar_path, mode="r:*") as tar:
+        with tarfile.open(tar_path, mode="r:*", tarinfo=_Entry) as tar:
             _unpack(tar, folder)
-    except tarfile.TarError as error:
-        raise NodeError(f"a layer is no readable tar: {error}", hint=_HINT) from error
+    except _DAMAGES as error:
+        said = str(error) or type(error).__name__
+        raise NodeError(f"a layer is no readable tar: {said}", hint=_HINT) from error
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from glowplug.backoff import backoff_ns
 from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug.errors import CallError, NodeError, UnavailableError
+from glowplug.node import logs
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.wire.channel import Channel, Exchange, Spawn, dial_channel
 from glowplug.wire.messages import Hello, Infer, to_json
@@ -120,6 +121,7 @@ class Uplink:
 
     async def _send_logs(self, exchange: Exchange) -> None:
         query = msgspec.json.decode(await exchange.body.read(), type=LogQuery)
+        logs.check(query)
         with anyio.CancelScope() as scope:
             exchange.on_cancel = scope.cancel
             out = exchange.begin(headers=(("content-type", "application/x-ndjson"),))

@@ -89,7 +89,9 @@ def rehearse() -> None:
     try:
         declared = importlib.import_module("glowplug.endpoints").endpoint(app="rehearsal")(_sample)
         _ = declared.contract  # compiled on first sight
-    except Exception as error:  # a rehearsal proves nothing, and must cost nothing but a line in the log
+    except (
+        Exception
+    ) as error:  # a rehearsal proves nothing, and must cost nothing but a line in the log
         sys.stderr.write(f"the rehearsal failed, first calls will be slower: {error!r}\n")
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from struct import Struct
 
-from glowplug.errors import Executed, UnavailableError, call_error
+from glowplug.errors import Executed, GlowplugError, UnavailableError, call_error
 from glowplug.wire.frames import FLAG_END, FLAG_ONEWAY, Kind
 from glowplug.wire.messages import (
     MALFORMED,
@@ -100,7 +100,7 @@ class Outgoing:
         self._rid = rid
         self._window = WINDOW
         self._wake = asyncio.Event()
-        self.cancelled = False
+        self.cancelled = self.ended = False
 
     def credit(self, size: int) -> None:
         """Widen the window."""
@@ -130,6 +130,7 @@ class Outgoing:
 
     def end(self) -> None:
         """Finish the stream."""
+        self.ended = True
         self._channel.send(Kind.CHUNK, self._rid, b"", b"", FLAG_END)
 
 
@@ -163,7 +164,7 @@ class Exchange:
 
     def fail(self, code: str, detail: str, *, executed: Executed = "no") -> None:
         """Answer with an error; after `begin` it breaks the stream off."""
-        self.answered = True
+        self.answered = self.out.ended = True
         if not self.oneway:
             self._channel.send(
                 Kind.ERROR, self._rid, pack(Failure(code, executed, False, detail)), b"", FLAG_END
@@ -173,7 +174,7 @@ class Exchange:
         self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, flags: int
     ) -> None:
         assert not self.answered, self.infer.path
-        self.answered = True
+        self.answered, self.out.ended = True, bool(flags & FLAG_END)
         if not self.oneway:
             self._channel.send(
                 Kind.RESPONSE, self._rid, pack(Response(status, headers)), body, flags
@@ -344,18 +345,22 @@ class Channel(FrameProtocol):
         self._spawn(self._handle, rid, exchange)
 
     async def _handle(self, rid: int, exchange: Exchange) -> None:
+        code, detail = "internal", f"no whole answer to {exchange.infer.path}"
         try:
             await self._handler(exchange)
         except UnavailableError:
             _LOG.debug("%s: the asker has gone", exchange.infer.path)
+        except GlowplugError as error:
+            code, detail = error.code, error.message
         except (
             Exception
         ):  # a bug in one answer must not end the daemon; it is recorded and the asker told
             _LOG.exception("answering %s failed", exchange.infer.path)
         finally:
             self._theirs.pop(rid, None)
-            if not exchange.answered and not self.closed:
-                exchange.fail("internal", f"no answer to {exchange.infer.path}", executed="maybe")
+            # A stream that was begun and not ended would hold its reader for ever.
+            if not (exchange.out.ended or exchange.out.cancelled or self.closed):
+                exchange.fail(code, detail, executed="maybe")
 
     def _more(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         exchange = self._theirs[rid]

@@ -21,7 +21,9 @@ VERSION = 1
 HEADER = Struct("<BBBBIQQ")
 HEADER_BYTES = HEADER.size
 META_MAX = 256 * 1024  # headers of a call, an exception's traceback
-BODY_MAX = 1 << 30  # the gateway's own limit on request bodies is far lower
+BODY_MAX = (
+    1 << 30
+)  # senders look first: a frame over it ends the connection. The gateway takes far less of a request
 
 FLAG_END = 1  # the last frame of its stream in this direction
 FLAG_ONEWAY = 2  # no answer is expected

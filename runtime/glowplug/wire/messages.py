@@ -49,7 +49,9 @@ class Infer(msgspec.Struct, array_like=True, frozen=True):
     call_token: str = (
         ""  # gateway → replica: lets code in this call make further calls; sent back with them
     )
-    dev: bool = False  # tracebacks may be shown to the caller: in `dev`, or to those who deploy the app
+    dev: bool = (
+        False  # tracebacks may be shown to the caller: in `dev`, or to those who deploy the app
+    )
 
 
 class Response(msgspec.Struct, array_like=True, frozen=True):

@@ -25,7 +25,7 @@ from glowplug.codec import (
 from glowplug.context import CallContext, current
 from glowplug.errors import Executed
 from glowplug.remote_errors import users_traceback
-from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
 from glowplug.wire.messages import Infer, Response, Trailer, pack
 from glowplug.worker.failures import Fault, Stage, fault, fault_of
 from glowplug.worker.window import Closed, LoopWindow, ThreadWindow
@@ -338,6 +338,11 @@ class Call:
             self._fail(fault("cancelled", "the caller went away", executed, self.infer.request_id))
         elif self._fault is not None:
             self._fail(self._fault)
+        elif len(self._payload) > BODY_MAX:
+            # As a frame it would break the link, and with it every call of this gateway.
+            size, self._payload = len(self._payload), b""
+            detail = f"the answer has {size} bytes, and {BODY_MAX} is the most: return a stream"
+            self._fail(fault("bad_response", detail, "yes", self.infer.request_id))
         else:
             self._succeed()
 

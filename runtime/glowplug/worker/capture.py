@@ -116,7 +116,10 @@ class LogFile:
             self._flush()
 
     def trim_raw(self) -> None:
-        """Keep what C libraries wrote within its bound too: start it over when it is full."""
+        """Start over what C libraries wrote when it is full.
+
+        Called with each PING: until the next one it may be larger, by whatever is written in between.
+        """
         path = raw_path(self.path)
         try:
             if path.stat().st_size > LOG_MAX:

@@ -21,7 +21,7 @@ from glowplug.problems import PROBLEMS
 from glowplug.remote_errors import error_from_answer, error_from_problem
 from glowplug.schema import EVENTS
 from glowplug.spec import qualified
-from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
 from glowplug.wire.messages import Infer, Response, pack, unpack_failure, unpack_response
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class Inside:
                 "the gateway has gone" if link.closed else f"{ASKS_MAX} calls are under way already"
             )
             deliver(call_error("unavailable", detail, executed="no"))
+            return
+        if len(outgoing.body) > BODY_MAX:  # it would break the link, and every call on it
+            detail = f"the request has {len(outgoing.body)} bytes, and {BODY_MAX} is the most"
+            deliver(call_error("too_large", detail, executed="no"))
             return
         rid = link.next_rid()
         ask = Ask(link, rid, deliver, eager=eager)

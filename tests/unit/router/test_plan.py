@@ -116,6 +116,17 @@ def test_what_fits_nowhere_is_explained_with_numbers() -> None:
     )
 
 
+def test_more_cpus_than_any_node_has_are_explained_with_numbers() -> None:
+    served = version(policy=Policy(min=1), cpu_milli=64_000, memory_bytes=1 << 20)
+
+    made = Planning(served, nodes=(node(memory_bytes=1 << 30),)).plan()
+
+    assert made.actions == ()
+    assert made.explain[0].text == (
+        "1 more wanted, each with 64 CPUs, 1 MiB; n1: 0 GPU free, 1024 MiB free, has 8 CPUs"
+    )
+
+
 def test_a_gpu_held_by_a_replica_that_is_only_intended_is_not_given_again() -> None:
     served = version(policy=Policy(min=1), gpu_count=1)
     intended = replica("a", "starting", key="app/other@1", gpus=("n1-gpu0",))

@@ -1,5 +1,7 @@
 """Backing off, rolling out, placing."""
 
+from dataclasses import replace
+
 import pytest
 
 from glowplug.clock import SECOND
@@ -136,6 +138,21 @@ def test_a_replica_goes_where_most_memory_is_left() -> None:
     places = [place(served, left, False) for _ in range(5)]
 
     assert places == [Place("n2"), Place("n1"), Place("n2"), Place("n1"), None]
+
+
+def test_a_node_must_have_the_cpus_asked_for_and_they_may_add_up_to_more() -> None:
+    nodes = [replace(node("n1"), cpu_milli=2000), replace(node("n2"), cpu_milli=4000)]
+    left = rooms(nodes, [], {})
+
+    assert [place(version(cpu_milli=4000), left, False) for _ in range(2)] == [Place("n2")] * 2
+    assert place(version(cpu_milli=4001), left, False) is None
+    assert place(version(cpu_milli=2000), left, False) == Place("n1")
+
+
+def test_a_node_that_does_not_say_how_many_cpus_it_has_takes_any() -> None:
+    left = rooms([replace(node("n1"), cpu_milli=0)], [], {})
+
+    assert place(version(cpu_milli=64_000), left, False) == Place("n1")
 
 
 def test_without_a_memory_limit_replicas_spread_by_number() -> None:

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from glowplug.errors import CallError
+from glowplug.errors import CallError, NodeError
 from glowplug.wire.channel import PIECE, WINDOW, Channel, Exchange, Handler, dial_channel
 from glowplug.wire.frames import FLAG_END, Kind, encode
 from glowplug.wire.messages import Command, Hello, Infer
@@ -97,6 +97,28 @@ async def test_an_answer_that_is_forgotten_or_breaks_is_an_internal_error(tmp_pa
             with pytest.raises(CallError) as caught:
                 await both.asking.request(path)
             assert (caught.value.code, caught.value.executed) == ("internal", "maybe")
+
+
+async def test_a_stream_that_is_begun_and_never_ended_breaks_off_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    async def handle(exchange: Exchange) -> None:
+        out = exchange.begin()
+        await out.write(b"some")
+        if exchange.infer.path == "/-/refused":
+            raise NodeError("app '..' is no plain name")
+        if exchange.infer.path == "/-/broken":
+            raise RuntimeError("a bug")
+
+    async with pair(tmp_path, handle) as both:
+        for path, code in (
+            ("/-/refused", "start_failed"),
+            ("/-/broken", "internal"),
+            ("/-/forgotten", "internal"),
+        ):
+            with pytest.raises(CallError) as caught:
+                await both.asking.request(path)
+            assert (caught.value.code, caught.value.executed) == (code, "maybe")
 
 
 async def test_a_stream_stops_at_the_window_until_the_reader_takes_more(tmp_path: Path) -> None:

@@ -298,3 +298,15 @@ def test_an_endpoint_found_by_name_takes_names_and_gives_json() -> None:
     )
     assert set(paths) == {"/shop/price@stable"}
     assert kinds == ("application/json", "application/octet-stream", "multipart/form-data")
+
+
+def test_a_stream_that_was_found_by_name_and_called_as_a_value_is_met_with_stream() -> None:
+    body = frame_item("sse", b'"a"') + frame_done("sse")
+    with router((200, {"content-type": "text/event-stream"}, body)) as (url, _):
+        handle = Endpoint.lookup("shop/lines")
+        answer = HttpTransport(url).call(handle._outgoing((), {"n": 1}))  # noqa: SLF001  # as `remote` does
+
+        with pytest.raises(CallError, match="yields its answer in pieces") as caught:
+            handle._value(answer)  # noqa: SLF001
+
+    assert "`.stream(...)`" in caught.value.hint

@@ -171,3 +171,32 @@ def test_a_file_that_cannot_be_imported_by_name_says_why(
     found = look(tmp_path, file)
 
     assert message in found["error"]["message"]
+
+
+def test_what_a_generated_frame_refuses_is_told_with_the_users_line(tmp_path: Path) -> None:
+    scale = "from glowplug import Scale, endpoint\n\n@endpoint(scale=Scale(min=3, max=1))\ndef f(x: int) -> int: ...\n"
+
+    error = look(tmp_path, app=scale)["error"]
+
+    assert error["message"].startswith("app.py:3: scale.min=3 is more than scale.max=1")
+    assert error["traceback"] == ""
+
+
+def test_what_is_wrong_with_a_signature_is_told_once_with_its_line(tmp_path: Path) -> None:
+    text = "from glowplug import endpoint\n\n@endpoint\ndef f(x: 'Missing') -> int: ...\n"
+
+    error = look(tmp_path, app=text)["error"]
+
+    assert error["message"].startswith("app.py:3: the signature of `f` mentions `Missing`")
+    assert error["hint"] not in error["message"]
+    assert error["traceback"] == ""
+
+
+def test_a_folder_no_address_can_spell_needs_an_app_of_its_own(tmp_path: Path) -> None:
+    for folder, meant in (("größe", "grosse"), ("2fast", "fast")):
+        root = tmp_path / folder
+        root.mkdir()
+        named = HELLO.replace("@endpoint", "@endpoint(app='mine')")
+
+        assert f'@endpoint(app="{meant}")' in look(root, app=HELLO)["error"]["hint"]
+        assert names(look(root, app=named)) == ["mine/hello app:hello"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from glowplug import Context, Endpoint, Scale, context, endpoint, on
-from glowplug.endpoints import ClassEndpoint, DeclaredEndpoint
+from glowplug.endpoints import DESCRIPTION_MAX, ClassEndpoint, DeclaredEndpoint
 from glowplug.errors import DefinitionError
 from glowplug.testing import local
 
@@ -23,6 +23,21 @@ def half_of(x: int, y: str = "a") -> float:
 @endpoint(app="maths", name="twice", concurrency=3, scale=Scale(target=2), examples=[{"x": 4}])
 async def double(x: int) -> int:
     return 2 * x
+
+
+@endpoint
+def triple(x: int) -> int:
+    """Triple a number.
+
+    Slowly:
+        by adding.
+    """
+    return x + x + x
+
+
+@endpoint(description="so " * DESCRIPTION_MAX)
+def triple_at_length(x: int) -> int:
+    return 3 * x
 
 
 @endpoint
@@ -82,10 +97,17 @@ def test_the_spec_says_what_runs() -> None:
 
     assert (spec.app, spec.name, spec.kind) == ("test-endpoints", "half-of", "function")
     assert spec.target.endswith("test_endpoints:half_of")
-    assert spec.description == "Halve a number."
+    assert spec.description == "Halve a number.\n\nMore about it."
     assert spec.schema.request["required"] == ["x"]
     assert spec.schema.response == {"type": "number"}
     assert spec.concurrency == 1
+
+
+def test_the_description_is_the_whole_docstring_dedented_and_bounded() -> None:
+    bounded = triple_at_length.spec.description
+
+    assert triple.spec.description == "Triple a number.\n\nSlowly:\n    by adding."
+    assert bounded == ("so " * DESCRIPTION_MAX)[:DESCRIPTION_MAX]
 
 
 def test_options_reach_spec_and_policy() -> None:
@@ -280,3 +302,23 @@ def test_using_changes_calls_and_nothing_else() -> None:
     assert urgent.spec == half_of.spec
     with pytest.raises(DefinitionError, match="klass="):
         half_of.using(klass="urgent")  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_an_endpoint_class_called_with_arguments_is_met_with_the_three_right_forms() -> None:
+    with pytest.raises(DefinitionError, match="takes no arguments: it is not a call") as caught:
+        ImageTagger("x")  # type: ignore[arg-type]  # the mistake
+
+    assert "`ImageTagger()` makes an instance" in caught.value.hint
+    assert "`ImageTagger.local()` makes a loaded one" in caught.value.hint
+    assert "`ImageTagger.remote(...)` calls the deployed one" in caught.value.hint
+
+
+def test_a_name_that_would_lose_letters_is_refused_with_the_nearest_one() -> None:
+    def größe(x: int) -> int:
+        return x
+
+    with pytest.raises(DefinitionError, match="has letters beyond a-z") as caught:
+        endpoint(größe)
+
+    assert '@endpoint(name="grosse")' in caught.value.hint
+    assert endpoint(name="size")(größe).spec.name == "size"

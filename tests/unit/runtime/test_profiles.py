@@ -85,3 +85,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="cannot write"):
         save(Profiles(), tmp_path / "file" / "profiles.json")
+
+
+def test_the_router_of_dev_never_becomes_the_current_one_by_itself() -> None:
+    known = Profiles().with_dev(BOX)
+
+    assert known.places == {"dev": BOX}
+    assert known.current == ""
+    assert known.with_place("local", BOX).current == "local"

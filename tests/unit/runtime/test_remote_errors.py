@@ -50,8 +50,8 @@ def test_a_users_exception_comes_back_as_itself_with_the_remote_frames() -> None
     assert isinstance(back, TooLongError)
     assert back.limit == 3
     assert "in answer" in back.__notes__[0]
-    assert isinstance(back.__cause__, RemoteError)
-    assert back.__cause__.request_id == "r1"
+    assert "request r1" in back.__notes__[0]
+    assert back.__cause__ is None
 
 
 def test_a_builtin_exception_comes_back_as_itself() -> None:
@@ -140,3 +140,11 @@ def test_a_proxys_answer_is_an_error_too_and_may_have_run(body: bytes) -> None:
         "p",
         None,
     )
+
+
+def test_the_hint_of_a_failed_call_carries_its_id() -> None:
+    document = json.loads(problem("endpoint_error", "it failed", request_id="r1"))
+    error = error_from_problem(document, {})
+
+    assert document["hint"] == "`glowplug logs r1` shows the traceback"
+    assert error.hint == "`glowplug logs r1` shows the traceback"

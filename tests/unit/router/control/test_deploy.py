@@ -7,6 +7,7 @@ import pytest
 
 from glowplug.errors import CallError
 from glowplug.spec import Policy
+from glowplug_router.control.request import Wanted
 from glowplug_router.control.steps import Step
 from glowplug_router.control.trials import Tell
 from unit.router.control.stage import Stage, failing, slow, stage, wanted
@@ -75,29 +76,63 @@ async def test_a_policy_set_by_hand_holds_until_the_code_says_something_else() -
         assert it.world.catalog.policies["hello", "greet"] == Policy(max=3)
 
 
-async def test_a_replica_for_which_no_node_has_room_fails_the_deploy_with_the_reason() -> None:
+def needing(name: str, **needs: object) -> Wanted:
+    """Return a release of one endpoint of always one replica, with these needs."""
+    asked = wanted((name, "one"), policy=Policy(min=1))
+    ((made, parts),) = asked.drafts
+    greedy = replace(made, spec=replace(made.spec, needs=replace(made.spec.needs, **needs)))  # type: ignore[arg-type]  # of the test
+    return replace(asked, app=made.app, drafts=((greedy, parts),))
+
+
+async def test_a_replica_for_which_room_is_taken_waits_with_the_reason_and_then_fails_the_deploy() -> (
+    None
+):
     async with stage() as it:
+        first = needing("greet", memory_bytes=6 << 30)
+        await it.deployer.deploy(first, it.steps.append)
         failures: list[CallError] = []
 
         async def deploy() -> None:
-            asked = wanted(GREET)
-            ((draft, parts),) = asked.drafts
-            needs = replace(draft.spec.needs, memory_bytes=1 << 60)
-            greedy = replace(draft, spec=replace(draft.spec, needs=needs))
+            more = needing("count", memory_bytes=6 << 30)
+            both = replace(
+                more, drafts=first.drafts + more.drafts, policies=first.policies + more.policies
+            )
             try:
-                await it.deployer.deploy(replace(asked, drafts=((greedy, parts),)), it.steps.append)
+                await it.deployer.deploy(both, it.steps.append)
             except CallError as error:
                 failures.append(error)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(deploy)
+            await it.settled()
+            assert any("1 more wanted" in step.detail for step in it.steps)
+            assert not failures
             for _ in range(14):
                 it.clock.advance(5_000_000_000)
                 await it.settled()
 
         assert failures[0].code == "start_timeout"
         assert "1 more wanted" in failures[0].message
-        assert any("1 more wanted" in step.detail for step in it.steps)
+
+
+@pytest.mark.parametrize(
+    ("needs", "why"),
+    [
+        ({"gpu_count": 1, "device": "cuda"}, 'no node here has a GPU; device="auto" runs without'),
+        ({"memory_bytes": 1 << 50}, "no node is big enough, even when empty"),
+        ({"cpu_milli": 512_000}, "no node is big enough, even when empty"),
+    ],
+)
+async def test_what_no_node_could_ever_hold_fails_the_deploy_at_once(
+    needs: dict[str, object], why: str
+) -> None:
+    async with stage() as it:
+        with pytest.raises(CallError, match=why) as refused:
+            await it.deployer.deploy(needing("greet", **needs), it.steps.append)
+
+        assert refused.value.code == "deploy_failed"
+        assert "timeout" not in refused.value.hint
+        assert not it.world.trials
 
 
 async def test_new_code_replaces_the_old_after_it_is_ready() -> None:

@@ -46,6 +46,17 @@ def takes(definition: Json) -> Schema:
     return Schema(request=request, response={"type": "string"})
 
 
+def test_the_first_paragraph_is_the_summary_and_the_others_are_the_description() -> None:
+    spoken = "Do what\nis asked.\n\nAt once.\n\nAnd well."
+
+    post = told(takes(POINT), description=spoken, tags=(("team", "a"), ("beta", "")))["paths"][
+        "/hello/e0"
+    ]["post"]
+
+    assert (post["summary"], post["description"]) == ("Do what is asked.", "At once.\n\nAnd well.")
+    assert post["tags"] == ["team:a", "beta"]
+
+
 def test_an_endpoint_has_its_request_answer_examples_and_key() -> None:
     read = told(takes(POINT))
     post = read["paths"]["/hello/e0"]["post"]

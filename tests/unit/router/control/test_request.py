@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from control_records import bundle, spec
-from glowplug.artifact import Bundle, Release
+from glowplug.artifact import Bundle, Layer, Release
 from glowplug.errors import CallError
-from glowplug.spec import EndpointDecl, Policy
+from glowplug.spec import EndpointDecl, EndpointSpec, Json, Needs, Policy, Schema, Timeouts
 from glowplug_packager.digest import bundle_digest
 from glowplug_router.control.digest import version_digest
 from glowplug_router.control.request import checked_policy, patched, wanted
@@ -67,7 +67,10 @@ async def test_what_runs_from_its_folder_needs_no_upload() -> None:
         endpoints=((EndpointDecl(spec=spec(), policy=Policy()), digest),),
     )
 
-    assert (await wanted(msgspec.json.encode(made), MemoryObjects(), 1)).drafts
+    assert (await wanted(msgspec.json.encode(made), MemoryObjects(), 1, dev=True)).drafts
+    with pytest.raises(CallError) as refused:
+        await wanted(msgspec.json.encode(made), MemoryObjects(), 1)
+    assert "glowplug dev" in refused.value.hint
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"app": 1}', b'{"app": "hello"}'])
@@ -115,11 +118,109 @@ def test_a_version_is_its_code_contract_and_environment() -> None:
         Policy(min=5, max=4),
         Policy(max=1_000_000),
         Policy(zero_after_ns=-1),
+        Policy(zero_after_ns=10**30),
+        Policy(hold=10**9),
+        Policy(buffer=10**400),
+        Policy(target_concurrency=1e308),
+        Policy(target_concurrency=float("nan")),
+        Policy(target_concurrency=-1.0),
     ],
 )
 def test_a_policy_that_cannot_be_kept_is_refused(broken: Policy) -> None:
     with pytest.raises(CallError):
         checked_policy(broken)
+
+
+def deep(levels: int) -> Json:
+    nested: Json = {}
+    for _ in range(levels):
+        nested = {"properties": nested}
+    return nested
+
+
+def with_spec(one: EndpointSpec) -> bytes:
+    policed = EndpointDecl(spec=one, policy=Policy())
+    return msgspec.json.encode(release(endpoints=((policed, bundle_digest(bundle())),)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"concurrency": 0},
+        {"concurrency": -1},
+        {"concurrency": 10**400},
+        {"timeouts": Timeouts(run_ns=0)},
+        {"timeouts": Timeouts(start_ns=10**400)},
+        {"timeouts": Timeouts(queue_ns=-1)},
+        {"needs": Needs(memory_bytes=10**30)},
+        {"needs": Needs(cpu_milli=10**30)},
+        {"needs": Needs(gpu_count=65)},
+        {"needs": Needs(memory_bytes=-1)},
+        {"schema": Schema(request=deep(900))},
+        {"schema": Schema(response=deep(65))},
+        {"schema": Schema(request={"$defs": [1]})},
+        {"schema": Schema(request={"$defs": None})},
+        {"schema": Schema(request="x", files=("a",))},
+        {"schema": Schema(request={"properties": "x"}, files=("a",))},
+        {"schema": Schema(item=[])},
+        {"schema": Schema(media_type="a/b\r\nx: y")},
+        {"examples": ("x",)},
+        {"examples": (deep(65),)},
+        {"examples": ({},), "schema": Schema(raw_body="data")},
+        {"target": "../x:y"},
+        {"target": "app"},
+        {"env": (("A=B", "x"),)},
+        {"env": (("A", "x\0"),)},
+        {"secrets": ("",)},
+        {"volumes": ("../../etc",)},
+    ],
+)
+async def test_a_spec_that_the_router_could_not_live_with_is_refused(
+    changes: dict[str, object],
+) -> None:
+    broken = replace(spec(), **changes)  # type: ignore[arg-type]  # whatever the test breaks
+
+    assert await code_of(with_spec(broken)) == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"concurrency": 10_000},
+        {"schema": Schema(request=True, response=deep(60))},
+        {"schema": Schema(raw_body="data"), "examples": ({"data": "aGk="},)},
+        {"target": "my demo-2.sub:Outer.run"},
+        {"env": (("LD_PRELOAD", "x"),), "volumes": ("models",), "secrets": ("TOKEN",)},
+    ],
+)
+async def test_a_spec_at_the_edge_of_what_is_possible_is_taken(changes: dict[str, object]) -> None:
+    fine = replace(spec(), **changes)  # type: ignore[arg-type]  # whatever the test tries
+
+    assert (await wanted(with_spec(fine), await objects(), 1)).drafts
+
+
+async def test_what_is_nested_without_end_is_refused() -> None:
+    for body in (b"[" * 100_000, b'{"app":' * 100_000, b'{"x":' * 100_000):
+        assert await code_of(body) in {"invalid_json", "invalid_request"}
+
+
+@pytest.mark.parametrize("path", ["", "/home/me/app"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        replace(bundle(), env_digest="sha256:../../x"),
+        replace(bundle(), layers=(Layer(kind="code", digest="sha256:../x", size_bytes=1),)),
+        replace(bundle(), layers=(replace(bundle().layers[0], size_bytes=-1),)),
+    ],
+)
+async def test_a_bundle_whose_parts_have_no_digests_is_refused(broken: Bundle, path: str) -> None:
+    broken = replace(broken, source_path=path)
+    digest = bundle_digest(broken)
+    decl = EndpointDecl(spec=spec(), policy=Policy())
+    made = release(bundles=((digest, broken),), endpoints=((decl, digest),))
+
+    with pytest.raises(CallError, match=r"digest|size_bytes"):
+        await wanted(msgspec.json.encode(made), await objects(), 1, dev=True)
 
 
 def test_a_policy_is_changed_in_part() -> None:

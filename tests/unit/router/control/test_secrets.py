@@ -1,5 +1,8 @@
 """Do secrets stay where they belong?"""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -77,3 +80,29 @@ async def test_no_value_shows_in_what_is_printed_of_it(tmp_path: Path) -> None:
     await secrets.set("A", "s3cret")
 
     assert "s3cret" not in repr(secrets) + str(vars(secrets))
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import anyio
+from glowplug.errors import GlowplugError
+from glowplug_router.control.secrets import FileSecrets
+secrets = FileSecrets(Path(sys.argv[1]))
+anyio.run(secrets.set, "A", "1")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+try:
+    anyio.run(secrets.set, "B", "s3cret" * 100)
+except GlowplugError as error:
+    print(error.code, anyio.run(secrets.names), "s3cret" in str(error))
+"""
+
+
+def test_on_a_full_disk_a_secret_is_refused_and_the_others_stay(tmp_path: Path) -> None:
+    # A limit on the size of files is the nearest thing to a full disk, and holds for a whole process.
+    command = [sys.executable, "-c", FULL, str(tmp_path / "secrets.json")]
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=True)
+
+    assert said.stdout == "disk_full ('A',) False\n"

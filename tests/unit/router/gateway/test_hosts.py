@@ -20,6 +20,11 @@ def test_loopback_and_configured_names_are_ours_whatever_the_port(host: bytes) -
         b"127.0.0.1.evil",
         b"[::2]",
         b"localhost@evil",
+        b"localhost:80@evil.com",
+        b"localhost:x",
+        b"[::1].evil.com",
+        b"[::1]x:80",
+        b"localhost/evil",
     ],
 )
 def test_other_names_are_not(host: bytes) -> None:

@@ -40,6 +40,26 @@ def test_a_start_without_delays_is_one_line() -> None:
     assert not board.unchanged
 
 
+def test_how_a_replica_runs_against_what_was_asked_is_noted_under_its_line() -> None:
+    board = Board()
+    board.take(start("ready", replica="r1", detail="no GPU here: it runs on the CPU"), 0)
+    step = {"step": "exercise", "state": "done", "endpoint": "greet", "version": 2}
+
+    assert plain(board.take(step, 1)) == [
+        "✓ greet@v2: ready, answered its first example",
+        "  no GPU here: it runs on the CPU",
+    ]
+
+
+def test_why_a_start_waits_is_told() -> None:
+    board = Board()
+    board.take(start("waiting", detail="1 more wanted, each with 64 CPUs"), 0)
+
+    assert board.overdue(OVERDUE_NS) == [
+        "… greet@v2: waits for room on a node: 1 more wanted, each with 64 CPUs (3 s)"
+    ]
+
+
 def test_what_takes_long_is_told_now_and_again() -> None:
     board = Board()
     board.take(start("loading"), 0)

@@ -107,3 +107,10 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert code == 0
     assert out.startswith("glowplug 0.")
+
+
+def test_a_usage_error_begins_as_every_error_does(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = answer(capsys, "deploy")
+
+    assert "\nerror: Missing argument" in err
+    assert "`glowplug deploy --help`" in err

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug.commands.output import Output, ago, error_record, lasted, verb, wrapped
+from glowplug.commands.answers import show_items
+from glowplug.commands.output import Output, ago, error_record, lasted, verb, with_v, wrapped
 from glowplug.errors import (
     ConfigError,
     GlowplugError,
@@ -135,3 +136,16 @@ def test_long_text_goes_on_below_its_start() -> None:
 
     assert len(lines) > 1
     assert all(line.startswith(" " * 10) for line in lines[1:])
+
+
+def test_versions_are_shown_as_they_are_typed() -> None:
+    assert with_v("hello/m@1: no room; a/b@12, x@3") == "hello/m@v1: no room; a/b@v12, x@3"
+    assert with_v("hello/m@v1 and ada@example.org/1") == "hello/m@v1 and ada@example.org/1"
+
+
+def test_texts_of_a_stream_run_on_and_all_else_has_its_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_items(Output(as_json=False), [b'"a "', b'"b"', b"3", b'"c"'], as_events=False)
+
+    assert capsys.readouterr().out == "a b\n3\nc\n"

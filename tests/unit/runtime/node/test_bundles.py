@@ -86,3 +86,17 @@ async def test_a_digest_that_is_a_path_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(NodeError, match="no sha256 digest"):
         await Bundles(tmp_path, Source().fetch).folder(evil)
+
+
+async def test_a_lock_that_is_no_text_is_said_to_be_none(tmp_path: Path) -> None:
+    layer = layer_of(b"\xff\xfe")
+
+    with pytest.raises(NodeError, match=r"lock sha256:.* is no UTF-8 text"):
+        await Bundles(tmp_path, Source(b"\xff\xfe").fetch).text(layer)
+
+
+async def test_a_damaged_layer_is_named(tmp_path: Path) -> None:
+    layer = layer_of(b"no tar at all")
+
+    with pytest.raises(NodeError, match=f"code layer {layer.digest}: a layer is no readable tar"):
+        await Bundles(tmp_path, Source(b"no tar at all").fetch).folder(layer)

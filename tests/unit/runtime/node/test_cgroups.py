@@ -34,6 +34,7 @@ def test_version_2_takes_both_limits_in_one_group(tmp_path: Path) -> None:
 
     assert groups.version == 2
     assert group.enforces_memory
+    assert group.enforces_cpu
     (folder,) = group.folders
     assert (folder / "memory.max").read_text() == str(100 << 20)
     assert (folder / "memory.swap.max").read_text() == "0"
@@ -60,13 +61,19 @@ def test_without_cgroups_nothing_is_enforced_and_that_is_said(tmp_path: Path) ->
 
     assert groups == Groups(0, key=groups.key)
     assert not group.enforces_memory
+    assert not group.enforces_cpu
     assert group.folders == ()
     assert group.oom_kills() == 0
     assert group.remove()
 
 
-def test_what_needs_no_limit_gets_no_group(tmp_path: Path) -> None:
-    assert detect(Path("/h"), Kernel(tmp_path).v1()).open("r1", 0, 0).folders == ()
+def test_what_needs_no_limit_gets_a_group_that_limits_nothing(tmp_path: Path) -> None:
+    group = detect(Path("/h"), Kernel(tmp_path).v1()).open("r1", 0, 0)
+
+    assert len(group.folders) == 1
+    assert not group.enforces_memory
+    assert not group.enforces_cpu
+    assert not list(group.folders[0].glob("memory.*"))
 
 
 def test_a_group_is_found_again_by_a_later_agent(tmp_path: Path) -> None:

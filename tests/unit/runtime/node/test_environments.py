@@ -8,7 +8,9 @@ import pytest
 
 from glowplug.clock import SystemClock
 from glowplug.errors import NodeError
-from glowplug.node.environments import Environments
+from glowplug.node.environments import Environments, belongs_to
+from glowplug_packager.digest import environment_digest
+from glowplug_packager.lock import platform_here
 from sample_wheels import make_wheel
 
 DIGEST = "sha256:" + "e" * 64
@@ -87,3 +89,23 @@ async def test_a_build_that_is_no_longer_wanted_leaves_nothing(
         group.cancel_scope.cancel()
 
     assert not [one for one in (tmp_path / "envs").iterdir() if one.is_dir()]
+
+
+def test_an_environment_is_that_of_its_lock_and_python_wherever_it_was_packaged() -> None:
+    lock, other = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+    for platform in (platform_here(), "darwin-arm64", "linux-x86_64"):
+        digest = environment_digest(lock, "3.11", platform)
+        assert belongs_to(digest, lock, "3.11")
+        assert not belongs_to(digest, other, "3.11")
+        assert not belongs_to(digest, lock, "3.12")
+
+
+@pytest.mark.parametrize("python", ["3.11\0", "--help", "/bin/sh"])
+async def test_what_is_no_version_of_python_is_refused(
+    environments: Environments, python: str
+) -> None:
+    with pytest.raises(NodeError, match="no version of Python"):
+        await environments.ensure(DIGEST, python, Lock(""))
+
+    assert environments.built() == ()

@@ -1,13 +1,17 @@
 """Can a layer write anywhere but in its folder?"""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from glowplug.errors import NodeError
-from glowplug.node.tars import unpack
+from glowplug.node.tars import HEADER_MAX, unpack
 
 
 def tar_of(path: Path, *entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> Path:
@@ -91,3 +95,35 @@ def test_bytes_that_are_no_tar_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(NodeError, match="no readable tar"):
         unpack(tmp_path / "tar", tmp_path)
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def garbled(data: bytes) -> bytes:
+    return data[:40] + b"garbled" * 9
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, bytes], ids=["gz", "bz2", "xz", "plain"]
+)
+@pytest.mark.parametrize("damage", [cut, garbled])
+def test_a_damaged_layer_is_said_to_be_one(
+    tmp_path: Path, pack: Callable[[bytes], bytes], damage: Callable[[bytes], bytes]
+) -> None:
+    noise = bytes((n * n * 7 + n // 3) % 251 for n in range(50_000))
+    whole = tar_of(tmp_path / "whole.tar", (named("app.py"), noise)).read_bytes()
+    (tmp_path / "layer").write_bytes(damage(pack(whole)))
+    (tmp_path / "files").mkdir()
+
+    with pytest.raises(NodeError, match="layer"):
+        unpack(tmp_path / "layer", tmp_path / "files")
+
+
+def test_a_header_that_asks_for_memory_is_refused(tmp_path: Path) -> None:
+    entry = named("app.py")
+    entry.pax_headers = {"comment": "x" * HEADER_MAX}
+
+    with pytest.raises(NodeError, match="a header of"):
+        unpacked(tmp_path, (entry, b"x = 1"))
