@@ -67,7 +67,8 @@ def load(file: Path | None = None) -> Profiles:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         places = {
-            name: Place(one["url"], one.get("key", ""), name) for name, one in record["profiles"].items()
+            name: Place(one["url"], one.get("key", ""), name)
+            for name, one in record["profiles"].items()
         }
         return Profiles(places, record.get("current", ""))
     except FileNotFoundError:

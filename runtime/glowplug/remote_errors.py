@@ -112,7 +112,9 @@ def users_own(error: CallError, home: ModuleType | None = None) -> Exception:
         return error
     try:
         made = kind(*error.arguments)
-    except Exception:  # its __init__ takes other arguments than those it passed on: what matters is the class
+    except (
+        Exception
+    ):  # its __init__ takes other arguments than those it passed on: what matters is the class
         made = kind.__new__(kind, *error.arguments)
     if error.remote_traceback:
         made.add_note(

@@ -135,7 +135,9 @@ def test_the_last_of_many_saves_is_the_one_that_serves_in_the_end(bench: Bench) 
 
 
 def test_other_verbs_find_it_by_the_profile_dev(bench: Bench) -> None:
-    said = bench.terminal.ok("call", f"{bench.serving['app']}/greet", "-i", "name=Ada", "--profile", "dev")
+    said = bench.terminal.ok(
+        "call", f"{bench.serving['app']}/greet", "-i", "name=Ada", "--profile", "dev"
+    )
     lost = bench.terminal.type("status")
     port = str(urlsplit(bench.serving["url"]).port)
     taken = bench.terminal.type("up", "--port", port)
@@ -176,7 +178,9 @@ def test_ctrl_c_and_its_like_leave_no_process(bench: Bench, number: int) -> None
 def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_it_now(bench: Bench) -> None:
     if bench.dev.process.poll() is None:
         bench.dev.end(signal.SIGTERM)
-    text = "import time\n\nfrom glowplug import endpoint\n\n\n@endpoint\ndef nap(s: float) -> float:\n"
+    text = (
+        "import time\n\nfrom glowplug import endpoint\n\n\n@endpoint\ndef nap(s: float) -> float:\n"
+    )
     (bench.terminal.folder / "naps.py").write_text(f"{text}    time.sleep(s)\n    return s\n")
     dev = bench.terminal.begin("dev", "naps.py", "--port", "0")
     assert "serving at" in dev.line()

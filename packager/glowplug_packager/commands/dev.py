@@ -114,9 +114,7 @@ class Work:
                 (self._clock.now_ns() - begun_ns) / SECOND,
                 first=first,
                 kept=kept,
-                has_model=any(
-                    "load" in decl.spec.hooks for decl, _ in prepared.release.endpoints
-                ),
+                has_model=any("load" in decl.spec.hooks for decl, _ in prepared.release.endpoints),
             )
         self.shown = ""
 

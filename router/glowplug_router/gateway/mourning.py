@@ -13,7 +13,9 @@ from glowplug_router.gateway.problems import Trouble
 from glowplug_router.records import RouteLoss
 
 REASON_MAX_S = 0.25  # kill to snapshot takes about 10 ms; a node that is gone itself never says
-_CODES = frozenset({"out_of_memory", "run_timeout"})  # any other end is a `replica_lost` that says how
+_CODES = frozenset(
+    {"out_of_memory", "run_timeout"}
+)  # any other end is a `replica_lost` that says how
 
 End = Callable[[Call, Trouble], None]
 

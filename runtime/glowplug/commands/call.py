@@ -99,7 +99,9 @@ def _hint(error: CallError, profile: str | None) -> str:
         case "unauthorized":
             return other_key(resolve(profile))
         case "deadline":
-            return "give it longer: `--timeout 5m`; `glowplug status --why` shows what it waited for"
+            return (
+                "give it longer: `--timeout 5m`; `glowplug status --why` shows what it waited for"
+            )
         case _:
             return error.hint
 

@@ -307,6 +307,6 @@ def test_a_stream_that_was_found_by_name_and_called_as_a_value_is_met_with_strea
         answer = HttpTransport(url).call(handle._outgoing((), {"n": 1}))  # noqa: SLF001  # as `remote` does
 
         with pytest.raises(CallError, match="yields its answer in pieces") as caught:
-            handle._value(answer)  # noqa: SLF001
+            handle._value(answer)  # noqa: SLF001  # as above
 
     assert "`.stream(...)`" in caught.value.hint

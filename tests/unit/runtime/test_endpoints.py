@@ -306,7 +306,7 @@ def test_using_changes_calls_and_nothing_else() -> None:
 
 def test_an_endpoint_class_called_with_arguments_is_met_with_the_three_right_forms() -> None:
     with pytest.raises(DefinitionError, match="takes no arguments: it is not a call") as caught:
-        ImageTagger("x")  # type: ignore[arg-type]  # the mistake
+        ImageTagger("x")  # type: ignore[call-arg]  # the mistake
 
     assert "`ImageTagger()` makes an instance" in caught.value.hint
     assert "`ImageTagger.local()` makes a loaded one" in caught.value.hint
