@@ -124,7 +124,7 @@ def rollback(here: Place) -> None:
 
 
 def one_rollback(here: Place) -> tuple[Load, float]:
-    """Deploy two versions and go back under load; return the load, and the seconds to the old version's first answer."""
+    """Deploy two versions and go back under load; return the load, and the seconds to the first old answer."""
     here.run("deploy", write_hello(here.home / "src", "one"))
     here.run("deploy", write_hello(here.home / "src", "two"))
     with Load(here) as load:

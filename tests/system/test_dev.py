@@ -198,7 +198,7 @@ def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_it_now(bench: Bench
         assert piece, told
         told += piece
     dev.process.send_signal(signal.SIGINT)
-    dev.process.wait(10)
+    dev.process.communicate(timeout=10)
     caller.process.communicate(timeout=10)
 
     assert time.monotonic() - begun < 10

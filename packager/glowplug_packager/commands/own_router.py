@@ -18,6 +18,7 @@ from glowplug.profiles import DEV, Place, load, save
 from glowplug.settings import Home, environment
 
 DOWN_WAIT_S = 15.0
+HURRY_WAIT_S = 0.3  # two signals at once would be taken for one
 CONTROL_WAIT_S = 0.05
 CONTROL_WAIT_TRIES = 200  # ten seconds
 LOG_SHOWN = 500  # characters of what it wrote last, when it did not start
@@ -39,13 +40,19 @@ def own_router(place: Home, port: int, out: Output) -> Iterator[Place]:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for us: we stop it in order
         )
+        patience_s = DOWN_WAIT_S
         try:
             url = _await(process, place)
             out.note(f"router and node run in {place.root}")
             with _named_dev(_place_at(url, place)) as here:
                 yield here
+        except (
+            KeyboardInterrupt
+        ):  # nobody caught it: it came while we were ending already, or before we served
+            patience_s = HURRY_WAIT_S
+            raise
         finally:
-            _end(process)
+            _end(process, patience_s)
 
 
 @contextmanager
@@ -137,13 +144,18 @@ def _for_dev(hint: str) -> str:
     return hint.replace("`glowplug up --port", "`glowplug dev FILE --port")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", patience_s: float) -> None:
     """Ask, ask again, kill: after a while each, or at once when Ctrl-C comes meanwhile. It never goes on without us."""
     # Asked a second time, it waits for nothing.
-    for ask in (process.terminate, process.terminate, process.kill):
+    asked = (
+        (process.terminate, patience_s),
+        (process.terminate, DOWN_WAIT_S),
+        (process.kill, DOWN_WAIT_S),
+    )
+    for ask, limit_s in asked:
         ask()
         try:
-            process.wait(DOWN_WAIT_S)
+            process.wait(limit_s)
             break
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue

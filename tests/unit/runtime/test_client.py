@@ -302,11 +302,13 @@ def test_an_endpoint_found_by_name_takes_names_and_gives_json() -> None:
 
 def test_a_stream_that_was_found_by_name_and_called_as_a_value_is_met_with_stream() -> None:
     body = frame_item("sse", b'"a"') + frame_done("sse")
-    with router((200, {"content-type": "text/event-stream"}, body)) as (url, _):
-        handle = Endpoint.lookup("shop/lines")
-        answer = HttpTransport(url).call(handle._outgoing((), {"n": 1}))  # noqa: SLF001  # as `remote` does
+    answer = (200, {"content-type": "text/event-stream"}, body)
 
-        with pytest.raises(CallError, match="yields its answer in pieces") as caught:
-            handle._value(answer)  # noqa: SLF001  # as above
+    with (
+        router(answer) as (url, _),
+        through(HttpTransport(url)),
+        pytest.raises(CallError, match="yields its answer in pieces") as caught,
+    ):
+        Endpoint.lookup("shop/lines").remote(n=1)
 
     assert "`.stream(...)`" in caught.value.hint

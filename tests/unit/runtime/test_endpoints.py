@@ -313,10 +313,11 @@ def test_an_endpoint_class_called_with_arguments_is_met_with_the_three_right_for
     assert "`ImageTagger.remote(...)` calls the deployed one" in caught.value.hint
 
 
-def test_a_name_that_would_lose_letters_is_refused_with_the_nearest_one() -> None:
-    def größe(x: int) -> int:
-        return x
+def größe(x: int) -> int:
+    return x
 
+
+def test_a_name_that_would_lose_letters_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(DefinitionError, match="has letters beyond a-z") as caught:
         endpoint(größe)
 

@@ -225,7 +225,7 @@ def test_an_image_builder_that_is_not_there_names_those_that_are(name: str) -> N
 @pytest.mark.parametrize("made", [Scale, Timeouts])
 def test_a_misspelt_or_nameless_option_is_refused_with_what_was_meant(made: Any) -> None:
     with pytest.raises(
-        DefinitionError, match="has no option `maximum`|has no option `rnu`"
+        DefinitionError, match=r"has no option `maximum`|has no option `rnu`"
     ) as wrong:
         made(**({"maximum": 3} if made is Scale else {"rnu": "5s"}))
     with pytest.raises(DefinitionError, match="takes its options by name"):
