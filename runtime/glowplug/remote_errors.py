@@ -9,7 +9,7 @@ import importlib
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,17 +110,22 @@ def users_own(error: CallError, home: ModuleType | None = None) -> Exception:
     kind = _loaded_class(module, qualname, home)
     if kind is None:
         return error
-    try:
-        made = kind(*error.arguments)
-    except (
-        Exception
-    ):  # its __init__ takes other arguments than those it passed on: what matters is the class
-        made = kind.__new__(kind, *error.arguments)
+    made = _remade(kind, error.arguments)
     if error.remote_traceback:
         made.add_note(
             f"\nOn the replica (request {error.request_id or 'unknown'}):\n{error.remote_traceback.rstrip()}"
         )
     return made
+
+
+def _remade(kind: type[Exception], arguments: Sequence[Any]) -> Exception:
+    """Return an exception of this class that says the same; its __init__ may take other arguments than it passed on."""
+    try:
+        made = kind(*arguments)
+    except Exception:  # whatever a user's __init__ raises: what matters is the class
+        return kind.__new__(kind, *arguments)
+    # An __init__ that words its message would word it twice.
+    return made if list(made.args) == list(arguments) else kind.__new__(kind, *arguments)
 
 
 def _loaded_class(module: str, qualname: str, home: ModuleType | None) -> type[Exception] | None:

@@ -27,6 +27,11 @@ class Picky(Exception):  # noqa: N818  # a user's name
         super().__init__("has arguments, takes none")
 
 
+class Stuck(Exception):  # noqa: N818  # a user's name
+    def __init__(self, why: str) -> None:
+        super().__init__(f"stuck: {why}")
+
+
 def raised(error: BaseException) -> dict[str, Any]:
     def answer() -> None:
         raise error
@@ -52,6 +57,16 @@ def test_a_users_exception_comes_back_as_itself_with_the_remote_frames() -> None
     assert "in answer" in back.__notes__[0]
     assert "request r1" in back.__notes__[0]
     assert back.__cause__ is None
+
+
+@pytest.mark.parametrize("error", [Picky(), Stuck("in the mud")], ids=repr)
+def test_a_class_that_takes_other_arguments_than_it_passes_on_says_the_same(
+    error: Exception,
+) -> None:
+    back = crossed(raised(error))
+
+    assert type(back) is type(error)
+    assert str(back) == str(error)
 
 
 def test_a_builtin_exception_comes_back_as_itself() -> None:
