@@ -2,6 +2,7 @@
 
 import ipaddress
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ def pytest_configure() -> None:
     kept = variable("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays there
     set_environment({"PYTEST_DEBUG_TEMPROOT": kept, "TMPDIR": RUN_FOLDERS})
     tempfile.tempdir = RUN_FOLDERS
+    # A runner that was started in the background ignores Ctrl-C, and so would every process the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -58,6 +58,7 @@ def declarations_of(file: Path, root: Path) -> Declarations:
     command = [
         sys.executable,
         "-P",
+        "-B",  # no __pycache__ appears in the user's folder, or in what git says of it
         "-m",
         "glowplug.discovery",
         str(file),
