@@ -1,6 +1,7 @@
 # Everything a developer or the CI runs. Each target sets up what it needs; the first one in a fresh clone takes a minute.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PY := .venv/bin/python
 BIN := .venv/bin
 SOURCES := runtime packager router tests examples
