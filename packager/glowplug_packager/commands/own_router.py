@@ -41,6 +41,7 @@ def own_router(place: Home, port: int, out: Output) -> Iterator[Place]:
             start_new_session=True,  # Ctrl-C is for us: we stop it in order
         )
         patience_s = DOWN_WAIT_S
+        url = ""
         try:
             url = _await(process, place)
             out.note(f"router and node run in {place.root}")
@@ -53,6 +54,7 @@ def own_router(place: Home, port: int, out: Output) -> Iterator[Place]:
             raise
         finally:
             _end(process, patience_s)
+            _forget(url)  # again: a second Ctrl-C may have come while it was forgotten
 
 
 @contextmanager
@@ -62,9 +64,13 @@ def _named_dev(here: Place) -> Iterator[Place]:
     try:
         yield here
     finally:
-        known = load()
-        if known.places.get(DEV) == here:
-            save(known.without(DEV))
+        _forget(here.url)
+
+
+def _forget(url: str) -> None:
+    known = load()
+    if DEV in known.places and known.places[DEV].url == url:
+        save(known.without(DEV))
 
 
 def _command(*words: str) -> list[str]:
