@@ -11,9 +11,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 /usr/bin/pyt
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 # Modules that decide: with no I/O in them, nothing excuses an untested line.
-PURE := */policy/*,*/plan.py,*/dispatch/*,*/worker/lifecycle.py,*/wire/frames.py,*/digest.py
+PURE := */policy/*,*/plan.py,*/dispatch/*,*/worker/lifecycle.py,*/worker/ahead.py,*/worker/batcher.py,*/worker/costs.py,*/worker/lengths.py,*/worker/poison.py,*/wire/frames.py,*/wire/ring.py,*/digest.py
 
-.PHONY: help venv fmt lint types imports tidy check test sim cov wheel demo clean FORCE
+.PHONY: help venv fmt lint types imports tidy check test sim cov cov-all fallbacks fuzz wheel demo clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' Makefile | sed -E 's/^([a-z%-]+):.*## /\1|/' | column -t -s '|'
@@ -64,8 +64,12 @@ cov-all: venv ## coverage of every test, processes included: 85 % overall
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-fallbacks: venv ## the system tests on a machine that lacks pidfd, cgroups and the fork server
-	GLOWPLUG_WITHOUT=pidfd,cgroup,zygote $(PY) -m pytest -q tests/system/test_agent.py tests/system/test_promises.py -k 'not second_start_is_forked'
+fallbacks: venv ## the system tests on a machine that lacks pidfd, memfd, cgroups and the fork server
+	GLOWPLUG_WITHOUT=pidfd,cgroup,zygote,memfd $(PY) -m pytest -q tests/system/test_agent.py tests/system/test_promises.py -k 'not second_start_is_forked'
+
+fuzz: venv ## search two minutes for bytes that break the frames
+	@$(PY) -c 'import atheris' 2> /dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	PYTHONPATH=runtime nice $(PY) tests/fuzz/fuzz_frames.py -max_total_time=120 -max_len=4096
 
 wheel: venv ## build the wheel and run the demo with it, from a folder that holds a user's own router.py and runtime.py
 	rm -rf dist/wheel && mkdir -p dist/wheel/user

@@ -7,11 +7,14 @@ import glowplug
 
 # A name joins when its feature works, and leaves only with a major version.
 PUBLIC = {
+    "END",
+    "Batch",
     "Context",
     "Endpoint",
     "GlowplugError",
     "Image",
     "Scale",
+    "Tensor",
     "Timeouts",
     "Volume",
     "endpoint",

@@ -21,7 +21,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 NAMELESS = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 DECISION = re.compile(
-    r"/(policy/\w+|plan|dispatch|records|digest|wire/frames|worker/(lifecycle|batcher))\.py$"
+    r"/(policy/\w+|plan|dispatch/\w+|records|digest|wire/(frames|ring)|worker/(ahead|batcher|costs|lengths|lifecycle|poison))\.py$"
 )
 TODO_WITHOUT_ISSUE = re.compile(r"\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
 IGNORE_WITHOUT_REASON = re.compile(r"#\s*(noqa(:\s*[A-Z0-9, ]+)?|type:\s*ignore(\[[^\]]*\])?)\s*$")

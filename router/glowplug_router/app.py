@@ -5,6 +5,7 @@ import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import token_hex
 
 import anyio
 
@@ -19,6 +20,7 @@ from glowplug_router.control.fleet import Fleet
 from glowplug_router.control.gateways import Gateways
 from glowplug_router.control.listener import Listener, Role
 from glowplug_router.control.parts import Parts
+from glowplug_router.control.payloads import Payloads
 from glowplug_router.control.secrets import FileSecrets
 from glowplug_router.control.world import World
 from glowplug_router.controller import Controller
@@ -27,6 +29,7 @@ from glowplug_router.plan import plan
 from glowplug_router.ports import ObjectStore, SecretStore, Store
 from glowplug_router.providers.local import LocalProvider
 from glowplug_router.settings import ControllerSettings
+from glowplug_router.signatures import Signer
 from glowplug_router.store.sqlite import SqliteStore
 
 CLOSE_MAX_S = 5.0  # for the last commits, when the process ends
@@ -45,7 +48,8 @@ async def run_controller(
     """
     store = await SqliteStore.open(home.router / "router.db", clock)
     try:
-        objects = DirectoryObjects(home.router / "objects")
+        signer = Signer(await store.setting("token_secret", token_hex()))
+        objects = DirectoryObjects(home.router / "objects", signer=signer)
         secrets = FileSecrets(home.router / "secrets.json")
         provider = LocalProvider(objects, secrets)
         async with serving(home, settings, clock, store, objects, secrets, provider) as controller:
@@ -68,12 +72,14 @@ async def serving(
 ) -> AsyncIterator[Controller]:
     """Run a controller on these adapters: its loop, its socket, and the control API behind it."""
     world = await load_world(store)
-    await ensure_local_key(world.catalog, home, settings.url, clock)
+    await ensure_local_key(world.catalog, home, settings.url, clock, settings.ca)
     gateways = Gateways(world)
     parts = Parts(
         world=world, store=store, objects=objects, secrets=secrets, provider=provider, clock=clock
     )
-    gateways.app = control_api(parts)
+    payloads = Payloads(parts)
+    gateways.app = control_api(parts, payloads)
+    gateways.payloads = payloads
     controller = Controller(world, store, provider, gateways, clock, plan)
     roles = {
         "agent": Role(serve=provider.serve, answer=provider.answer),
@@ -83,6 +89,7 @@ async def serving(
         hello = Hello("controller", platform.node(), epoch=world.epoch)
         await tasks.start(Listener(home.run / "controller.sock", hello, roles, tasks).run)
         tasks.start_soon(controller.run)
+        tasks.start_soon(payloads.sweep_forever)
         yield controller
         tasks.cancel_scope.cancel()
 

@@ -247,6 +247,7 @@ class Controller:
             self._world.alarms.pop("table", None)
 
     async def _tell_nodes(self) -> None:
+        self._world.fleet.retune()
         for link in await self._provider.links():
             book = self._world.fleet.nodes.get(link.node)
             # A link that has not reported on this connection may have replicas that nobody here knows.

@@ -12,11 +12,13 @@ import secrets
 import zlib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args
 
+from glowplug.spec import Class
 from glowplug_router.records import Key
 
-SCOPE_KINDS = ("invoke", "deploy", "read", "admin")
+SCOPE_KINDS = ("invoke", "deploy", "read", "admin", "priority")
+CLASSES: tuple[Class, ...] = get_args(Class)  # the most urgent first
 TOKEN = re.compile(r"gp_([a-z0-9]{8})_([A-Za-z0-9]{43})([A-Za-z0-9]{6})")
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no letter that looks like a figure
@@ -103,23 +105,38 @@ def verify(token: str, keys: Iterable[_K], pepper_hex: str, wall_ns: int) -> _K 
 def allows(scopes: Iterable[str], need: str) -> bool:
     """Say whether one of `scopes` covers `need`, such as "invoke:app/endpoint", "deploy:app", "read" or "admin".
 
-    "admin" covers everything, and whoever may deploy may also read.
+    "admin" covers everything, whoever may deploy may also read, and "priority:critical" covers the classes below it.
     """
     kind, _, subject = need.partition(":")
     for scope in scopes:
         have, _, pattern = scope.partition(":")
         if have == "admin" or (kind == "read" and have == "deploy"):
             return True
+        if have == kind == "priority":
+            if not is_above(subject, pattern):
+                return True
+            continue
         if have == kind and (not subject or fnmatchcase(subject, pattern or "*")):
             return True
     return False
+
+
+def is_above(klass: str, other: str) -> bool:
+    """Say whether calls of a class go before those of another; a name that is none is below all."""
+    known: tuple[str, ...] = CLASSES
+    return klass in known and (other not in known or known.index(klass) < known.index(other))
 
 
 def scope_problem(scope: str) -> str:
     """Return what is wrong with a scope as a person typed it, "" when nothing is."""
     kind, colon, pattern = scope.partition(":")
     if kind not in SCOPE_KINDS:
-        return f"unknown scope {scope!r}: use invoke:<app>/<endpoint>, deploy:<app>, read or admin (`*` matches any)"
+        return (
+            f"unknown scope {scope!r}: use invoke:<app>/<endpoint>, deploy:<app>, priority:<class>, read or admin"
+            " (`*` matches any app and endpoint)"
+        )
+    if kind == "priority" and pattern not in CLASSES:
+        return f"scope {scope!r}: write priority:{' or priority:'.join(CLASSES[:-1])}"
     if colon and (kind in {"read", "admin"} or not pattern):
         return (
             f"scope {scope!r}: write {kind!r} alone"

@@ -137,6 +137,22 @@ class ObjectStore(Protocol):
         """Forget the bytes."""
         ...
 
+    def scope(self, name: str) -> "ObjectStore":
+        """Return a store of its own inside this one; `name` is 32 hex digits."""
+        ...
+
+    async def scopes(self) -> tuple[str, ...]:
+        """Return the names of the scopes that hold something."""
+        ...
+
+    def signed_put(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        """Return a URL to which these bytes, and no others, may be sent without a key; a path where it is ours."""
+        ...
+
+    def signed_get(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        """Return a URL from which these bytes may be fetched without a key."""
+        ...
+
 
 class NodeLink(Protocol):
     """A connected agent, as the controller sees it."""

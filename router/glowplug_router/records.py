@@ -305,6 +305,8 @@ class RouteVersion:
     failed: str = ""  # why nothing can start, when that is so (problem code start_failed)
     dev: bool = False
     loss: RouteLoss | None = None  # the last replica that failed, until one is ready again
+    starting: str = ""  # phase of the start that is furthest: capacity launch fetch env fork load warm; "" = none
+    retry_safe: bool = False  # a call that may have run may run again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

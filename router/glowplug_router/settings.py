@@ -12,6 +12,15 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where the router's certificate is; nothing named: it makes its own."""
+
+    cert: str = ""  # PEM files
+    key: str = ""
+    ca: str = ""  # what clients must trust besides the system's authorities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpSettings:
     """How `glowplug up` runs."""
 
@@ -26,6 +35,7 @@ class UpSettings:
     keep: bool = False  # leave replicas running when it stops, for the next `up` within a lease
     node: str = field(default_factory=platform.node)
     drain_ns: int = 30 * SECOND  # calls in flight may finish when it stops
+    tls: Tls | None = None  # HTTPS; None = plain HTTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +43,4 @@ class ControllerSettings:
     """What the supervisor tells the controller."""
 
     url: str  # where people reach this router
+    ca: str = ""  # the certificates they must trust there

@@ -3,21 +3,26 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glowplug.arrays import Tensor
     from glowplug.context import Context
     from glowplug.endpoints import Endpoint, endpoint
     from glowplug.errors import GlowplugError
     from glowplug.hooks import on
     from glowplug.image import Image
-    from glowplug.options import Scale, Timeouts, Volume
+    from glowplug.lists import END
+    from glowplug.options import Batch, Scale, Timeouts, Volume
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "END",
+    "Batch",
     "Context",
     "Endpoint",
     "GlowplugError",
     "Image",
     "Scale",
+    "Tensor",
     "Timeouts",
     "Volume",
     "endpoint",
@@ -25,11 +30,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "END": "glowplug.lists",
+    "Batch": "glowplug.options",
     "Context": "glowplug.context",
     "Endpoint": "glowplug.endpoints",
     "GlowplugError": "glowplug.errors",
     "Image": "glowplug.image",
     "Scale": "glowplug.options",
+    "Tensor": "glowplug.arrays",
     "Timeouts": "glowplug.options",
     "Volume": "glowplug.options",
     "endpoint": "glowplug.endpoints",

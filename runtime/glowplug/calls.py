@@ -8,7 +8,14 @@ from typing import Any, Protocol
 from glowplug.context import Answer
 from glowplug.errors import CallError, InvalidRequestError
 from glowplug.multipart import Part, encode_multipart
-from glowplug.schema import JSON, RAW, Contract
+from glowplug.schema import JSON, RAW, SAFETENSORS, Contract
+from glowplug.tensor_bodies import (
+    answer_of_file,
+    file_of_arguments,
+    file_of_values,
+    library_in,
+    values_of_file,
+)
 
 
 class CallFormat(Protocol):
@@ -16,6 +23,10 @@ class CallFormat(Protocol):
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
         """Return content type and body."""
+        ...
+
+    def accept(self, sent: str) -> str:
+        """Return what the answer to a body of this content type may be, the best first."""
         ...
 
     def value(self, answer: Answer) -> Any:
@@ -34,11 +45,13 @@ class TypedFormat:
     contract: Contract
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
-        """Return JSON; the bytes themselves for a lone `bytes`; a form where there are files."""
+        """Return JSON; the bytes themselves for a lone `bytes`; a file of tensors; a form where there are files."""
         contract = self.contract
         values = self._bound(args, kwargs)
         if contract.schema.raw_body in values:
             return RAW, bytes(contract.arguments_from_values(values)[contract.schema.raw_body])
+        if contract.tensors:
+            return SAFETENSORS, file_of_arguments(contract, values)
         if not contract.schema.files:
             return JSON, contract.json_of_arguments(values)
         checked = contract.arguments_from_values(values)
@@ -57,10 +70,16 @@ class TypedFormat:
                 )
         return encode_multipart(parts)
 
+    def accept(self, sent: str) -> str:
+        """Return JSON, or a file of tensors where the answer has some."""
+        return _TENSORS if self.contract.gives_tensors else JSON
+
     def value(self, answer: Answer) -> Any:
         """Return the answer as the declared type."""
         if _is_raw(answer):
             return answer.body
+        if _kind(answer) == SAFETENSORS:
+            return answer_of_file(self.contract, answer.body)
         return self.contract.answer_from_json(answer.body)
 
     def item(self, text: bytes) -> Any:
@@ -90,7 +109,7 @@ class UntypedFormat:
     label: str
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
-        """Return JSON, or the bytes themselves for a single `bytes`, or a form where there are some among others."""
+        """Return JSON; a file of tensors where there are some; the bytes for a single `bytes`, or a form with more."""
         if len(args) == 1 and not kwargs and isinstance(args[0], bytes):
             return RAW, args[0]
         if args:
@@ -99,6 +118,8 @@ class UntypedFormat:
             )
         if len(kwargs) == 1 and all(isinstance(value, bytes) for value in kwargs.values()):
             return RAW, next(iter(kwargs.values()))
+        if library_in(kwargs) is not None:
+            return SAFETENSORS, file_of_values(kwargs)
         if not any(isinstance(value, bytes) for value in kwargs.values()):
             return JSON, _to_json(kwargs)
         parts = [
@@ -109,8 +130,12 @@ class UntypedFormat:
         ]
         return encode_multipart(parts)
 
+    def accept(self, sent: str) -> str:
+        """Return JSON; who sent tensors can read them as well."""
+        return _TENSORS if sent == SAFETENSORS else JSON
+
     def value(self, answer: Answer) -> Any:
-        """Return the answer's JSON, or its bytes."""
+        """Return the answer's JSON, its bytes, or its tensors as arrays of numpy."""
         if _kind(answer) in _PIECES:
             raise CallError(
                 f"{self.label} yields its answer in pieces",
@@ -118,6 +143,8 @@ class UntypedFormat:
                 executed="yes",
                 hint="call `.stream(...)` (or `.astream(...)`) and go through the items",
             )
+        if _kind(answer) == SAFETENSORS:
+            return values_of_file(answer.body, "numpy")
         return answer.body if _is_raw(answer) else _from_json(answer.body)
 
     def item(self, text: bytes) -> Any:
@@ -129,6 +156,7 @@ def _is_raw(answer: Answer) -> bool:
     return _kind(answer) == RAW
 
 
+_TENSORS = f"{SAFETENSORS}, {JSON}"
 _PIECES = ("text/event-stream", "application/x-ndjson")
 
 

@@ -17,11 +17,15 @@ from anyio.lowlevel import RunVar
 from glowplug import context
 from glowplug.clock import SECOND, Clock, SystemClock
 from glowplug.context import Answer, Outgoing
+from glowplug.detour import Detour
 from glowplug.errors import CallError, call_error
 from glowplug.events import SseReader
+from glowplug.offload import arrived, is_away, is_large
+from glowplug.payloads import ANSWER_TYPE, HEADER, read_away
 from glowplug.profiles import Place
 from glowplug.remote_errors import error_from_answer, error_from_problem
 from glowplug.retry import retry_delay_s
+from glowplug.trust import verifier
 
 CONNECT_S = 5.0
 GRACE_S = 5.0  # after the deadline the router itself answers 504; this is for that answer's way
@@ -29,6 +33,7 @@ UNLIMITED_S = (
     20 * 60.0
 )  # without a deadline: the endpoint's own limits (queue + start + run) end the call long before
 _PLACES_MAX = 16
+Told = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +52,20 @@ class HttpTransport:
         url: str,
         key: str = "",
         *,
+        ca: str = "",
         clock: Clock | None = None,
         pause: Callable[[float], object] | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._key = key
+        self._ca = ca
         self._clock: Clock = clock or SystemClock()
         self._pause = pause or threading.Event().wait
         self._clients: dict[
             int, httpx2.Client
         ] = {}  # by process: a fork must not share its parent's connections
         self._async_client: RunVar[httpx2.AsyncClient] = RunVar("glowplug_http_client")
+        self.detour = Detour(self.url, key, self._client, self._aclient, _broken)
 
     def call(self, outgoing: Outgoing) -> Answer:
         """Send and wait, blocking this thread; raise `CallError` for a refusal."""
@@ -66,7 +74,13 @@ class HttpTransport:
             body = answer.read()
         except httpx2.HTTPError as error:
             raise _broken(error, self.url) from error
-        return Answer(status=answer.status_code, headers=_headers(answer), body=body)
+        headers = _headers(answer)
+        if is_away(headers):
+            away = read_away(body)
+            return Answer(
+                status=200, headers=arrived(headers, away), body=b"".join(self.detour.fetched(away))
+            )
+        return Answer(status=answer.status_code, headers=headers, body=body)
 
     async def acall(self, outgoing: Outgoing) -> Answer:
         """Send and wait; raise `CallError` for a refusal."""
@@ -75,7 +89,12 @@ class HttpTransport:
             body = await answer.aread()
         except httpx2.HTTPError as error:
             raise _broken(error, self.url) from error
-        return Answer(status=answer.status_code, headers=_headers(answer), body=body)
+        headers = _headers(answer)
+        if is_away(headers):
+            away = read_away(body)
+            body = await self.detour.afetched(away)
+            return Answer(status=200, headers=arrived(headers, away), body=body)
+        return Answer(status=answer.status_code, headers=headers, body=body)
 
     def stream(self, outgoing: Outgoing) -> Iterator[bytes]:
         """Send and yield each item; closing the iterator ends the call."""
@@ -83,16 +102,26 @@ class HttpTransport:
             yield from reply.pieces
 
     @contextmanager
-    def replied(self, outgoing: Outgoing) -> Iterator[Reply]:
-        """Send, and lend the answer once its head is here; leaving it early ends the call."""
+    def replied(self, outgoing: Outgoing, told: Told | None = None) -> Iterator[Reply]:
+        """Send, and lend the answer once its head is here; leaving it early ends the call.
+
+        Args:
+            outgoing: the call.
+            told: is given what the router says while a call that streams waits for a replica to start.
+        """
         answer = self._sent(outgoing)
         try:
-            yield Reply(headers=_headers(answer), pieces=self._pieces(answer))
+            headers = _headers(answer)
+            if is_away(headers):
+                away = read_away(answer.read())
+                yield Reply(headers=arrived(headers, away), pieces=self.detour.fetched(away))
+            else:
+                yield Reply(headers=headers, pieces=self._pieces(answer, told))
         finally:
             answer.close()
 
-    def _pieces(self, answer: httpx2.Response) -> Iterator[bytes]:
-        items = _items(answer)
+    def _pieces(self, answer: httpx2.Response, told: Told | None) -> Iterator[bytes]:
+        items = _items(answer, told)
         try:
             for chunk in answer.iter_bytes():
                 yield from items.feed(chunk)
@@ -135,6 +164,8 @@ class HttpTransport:
         attempts = _Attempts(self.url, self._key, self._clock, outgoing)
         while True:
             try:
+                if attempts.must_upload:
+                    attempts.uploaded(self.detour.upload(outgoing.body))
                 answer = self._client().send(attempts.request(self._client()), stream=True)
                 if answer.status_code < 400:
                     return answer
@@ -147,6 +178,8 @@ class HttpTransport:
         attempts = _Attempts(self.url, self._key, self._clock, outgoing)
         while True:
             try:
+                if attempts.must_upload:
+                    attempts.uploaded(await self.detour.aupload(outgoing.body))
                 answer = await self._aclient().send(attempts.request(self._aclient()), stream=True)
                 if answer.status_code < 400:
                     return answer
@@ -160,13 +193,13 @@ class HttpTransport:
     def _client(self) -> httpx2.Client:
         client = self._clients.get(os.getpid())
         if client is None:
-            client = self._clients[os.getpid()] = httpx2.Client(**_pool(self.url))
+            client = self._clients[os.getpid()] = httpx2.Client(**_pool(self.url, self._ca))
         return client
 
     def _aclient(self) -> httpx2.AsyncClient:
         client = self._async_client.get(None)
         if client is None or client.is_closed:
-            client = httpx2.AsyncClient(**_pool(self.url))
+            client = httpx2.AsyncClient(**_pool(self.url, self._ca))
             self._async_client.set(client)
         return client
 
@@ -174,7 +207,7 @@ class HttpTransport:
 @lru_cache(maxsize=_PLACES_MAX)
 def transport_to(place: Place) -> HttpTransport:
     """Return this process's one transport to a place."""
-    return HttpTransport(place.url, place.key)
+    return HttpTransport(place.url, place.key, ca=place.ca)
 
 
 class _Attempts:
@@ -191,6 +224,12 @@ class _Attempts:
         self._start_ns = clock.now_ns()
         self._request_id = uuid4().hex
         self._tries = 0
+        self._reference = ""
+        self.must_upload = is_large(outgoing.body)
+
+    def uploaded(self, reference: str) -> None:
+        """Name the body by its reference from now on; "" sends it with the call."""
+        self._reference, self.must_upload = reference, False
 
     def request(self, client: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
         """Return the next try."""
@@ -210,7 +249,7 @@ class _Attempts:
         return client.build_request(
             "POST",
             self._url,
-            content=self._outgoing.body,
+            content=b"" if self._reference else self._outgoing.body,
             headers=self._headers(left_s),
             timeout=timeout,
         )
@@ -219,10 +258,12 @@ class _Attempts:
         call = context.current.get()
         headers = {
             "content-type": self._outgoing.content_type,
-            "accept": self._outgoing.accept,
+            "accept": _accepted(self._outgoing.accept),
+            HEADER: self._reference,
             "authorization": f"Bearer {self._key}" if self._key else "",
             "x-request-id": self._request_id,
-            "glowplug-class": self._outgoing.klass or "",
+            "glowplug-priority": self._outgoing.klass or "",
+            "glowplug-affinity": self._outgoing.affinity,
             "glowplug-deadline": "" if left_s is None else f"{left_s:.3f}",
             "traceparent": call.trace if call is not None else "",
         }
@@ -231,6 +272,8 @@ class _Attempts:
     def delay_s(self, error: CallError) -> float:
         """Return how long to wait before the next try; raise `error` if there is to be none."""
         error.request_id = error.request_id or self._request_id
+        # What was uploaded may have been swept away while the call waited to be tried again: once more, then.
+        self.must_upload = error.code == "payload_gone" and bool(self._reference)
         spread = int(self._request_id[:8], 16) / 2**32
         delay_s = retry_delay_s(error, self._tries, spread, self._left_s())
         if delay_s is None:
@@ -249,8 +292,9 @@ class _Attempts:
 class _SseItems:
     """The items of an SSE stream; knows whether it came to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Told | None = None) -> None:
         self._reader = SseReader()
+        self._told = told
         self.is_done = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -262,6 +306,8 @@ class _SseItems:
             elif event.kind == "done":
                 self.is_done = True
                 return
+            elif event.kind == "status" and self._told is not None:
+                self._told(_problem(event.data))
 
     def end(self) -> None:
         raise call_error("replica_lost", "the stream broke off", executed="maybe")
@@ -279,9 +325,14 @@ class _RawItems:
         pass
 
 
-def _items(answer: httpx2.Response) -> _SseItems | _RawItems:
+def _accepted(accept: str) -> str:
+    """Add that a large answer may be fetched from elsewhere; a stream has no such thing."""
+    return accept if accept == "text/event-stream" else f"{accept}, {ANSWER_TYPE}"
+
+
+def _items(answer: httpx2.Response, told: Told | None = None) -> _SseItems | _RawItems:
     is_sse = answer.headers.get("content-type", "").startswith("text/event-stream")
-    return _SseItems() if is_sse else _RawItems()
+    return _SseItems(told) if is_sse else _RawItems()
 
 
 def _problem(data: bytes) -> Mapping[str, Any]:
@@ -318,12 +369,12 @@ def _broken(error: httpx2.HTTPError, url: str) -> CallError:
     return ours
 
 
-def _pool(url: str) -> dict[str, Any]:
+def _pool(url: str, ca: str) -> dict[str, Any]:
     """Return a client's settings. Loopback never goes through a proxy, and plain HTTP needs no certificates read."""
     host = urlsplit(url).hostname or ""
     is_here = host in ("localhost", "::1") or host.startswith("127.")
     return {
-        "verify": not url.startswith("http://"),
+        "verify": verifier(url, ca),
         "trust_env": not is_here,
         "limits": httpx2.Limits(
             max_connections=256, max_keepalive_connections=64, keepalive_expiry=30.0

@@ -43,7 +43,7 @@ def decode_request(
         return _from_file_and_query(contract, schema.files[0], body, query)
     if not body:
         return contract.arguments_from_json(b"{}")
-    accepted = "application/json or multipart/form-data"
+    accepted = "application/json, application/msgpack or multipart/form-data"
     raise InvalidRequestError(
         f"`{contract.label}` takes {accepted}, not {kind}",
         code="unsupported_media_type",
@@ -51,7 +51,7 @@ def decode_request(
     )
 
 
-def encode_response(contract: Contract, value: Any) -> tuple[str, bytes]:
+def encode_response(contract: Contract, value: Any) -> tuple[str, bytes | bytearray | memoryview]:
     """Return content type and body for what an endpoint returned, or raise `bad_response`."""
     if contract.schema.media_type == RAW:
         return RAW, _as_bytes(contract, value)
@@ -60,7 +60,7 @@ def encode_response(contract: Contract, value: Any) -> tuple[str, bytes]:
 
 def encode_item(contract: Contract, value: Any, form: StreamFormat = "sse") -> bytes:
     """Return one item that a generator yielded: JSON text, or the bytes themselves in a raw stream."""
-    return _as_bytes(contract, value) if form == "raw" else contract.json_of_answer(value)
+    return bytes(_as_bytes(contract, value)) if form == "raw" else contract.json_of_answer(value)
 
 
 def stream_format(contract: Contract, accept: str) -> StreamFormat:
@@ -84,6 +84,11 @@ def frame_item(form: StreamFormat, item: bytes) -> bytes:
 def frame_done(form: StreamFormat) -> bytes:
     """Return the end of a stream, which tells a whole one from a broken one; a raw stream ends by ending."""
     return b"" if form == "raw" else _framed(form, "done", b"{}")
+
+
+def frame_log(form: StreamFormat, line: bytes) -> bytes:
+    """Return a line that the code printed, as an event; a raw stream has no room for it."""
+    return b"" if form == "raw" else _framed(form, "log", line)
 
 
 def frame_error(form: StreamFormat, problem_body: bytes) -> bytes:
@@ -143,9 +148,11 @@ def _framed(form: StreamFormat, kind: str, data: bytes) -> bytes:
     return ndjson_event(kind, data) if form == "ndjson" else sse_event(kind, data)
 
 
-def _as_bytes(contract: Contract, value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
+def _as_bytes(contract: Contract, value: Any) -> bytes | bytearray | memoryview:
+    if isinstance(value, bytes | bytearray):
+        return value  # as it is: the frame takes any buffer, and a large answer is not copied for its type
+    if isinstance(value, memoryview):
+        return value.cast("B") if value.contiguous else bytes(value)
     detail = f"`{contract.label}` declares bytes and gave {type(value).__name__}"
     raise CallError(detail, code="bad_response", executed="yes")
 

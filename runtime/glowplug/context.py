@@ -1,7 +1,7 @@
 """Which call is this code running for, and how would it call on?
 
 A rank sets `current` around every call. Client code asks it: inside a call, `g.remote(x)` goes through
-`CallContext.transport` (the rank's own data link, with chain, deadline, class and trace inherited); outside, over HTTP.
+`CurrentCall.transport` (the rank's own data link, with chain, deadline, class and trace inherited); outside, over HTTP.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +27,7 @@ class Outgoing:
         None  # None = what is left of the caller's deadline, or the endpoint's own
     )
     klass: Class | None = None
+    affinity: str = ""  # calls with the same text are best served by the same replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
-    """The call this code runs for."""
+    """The call this code runs for, as a record."""
 
     request_id: str
     app: str
@@ -73,6 +74,65 @@ class CallContext:
     chain: tuple[str, ...] = ()
     trace: str = ""  # W3C traceparent
     transport: Transport | None = None
+
+
+class CurrentCall(Protocol):
+    """What may be asked about the call this code runs for. A rank's own calls answer themselves: nothing is built."""
+
+    @property
+    def request_id(self) -> str:
+        """Return the id that the caller sees."""
+        ...
+
+    @property
+    def app(self) -> str:
+        """Return the app of the endpoint."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """Return the name of the endpoint."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Return the version that runs."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """Return the owner of the key."""
+        ...
+
+    @property
+    def klass(self) -> Class:
+        """Return the priority class."""
+        ...
+
+    @property
+    def deadline_ns(self) -> int:
+        """Return when it must have ended: monotonic, of this host."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Return which try this is, from 1."""
+        ...
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return the calls above this one, outermost first."""
+        ...
+
+    @property
+    def trace(self) -> str:
+        """Return the W3C traceparent."""
+        ...
+
+    @property
+    def transport(self) -> Transport | None:
+        """Return how to call on."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,4 +149,4 @@ class Context:
     deadline_s: float = 0.0  # on.drain: seconds left
 
 
-current: ContextVar[CallContext | None] = ContextVar("glowplug_call", default=None)
+current: ContextVar[CurrentCall | None] = ContextVar("glowplug_call", default=None)

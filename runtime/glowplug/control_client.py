@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from glowplug.errors import CallError, ConfigError, UnavailableError
+from glowplug.trust import verifier
 
 if TYPE_CHECKING:
     import httpx2
@@ -20,13 +21,16 @@ API = "/-/api"
 class Control:
     """A connection to one router's control API."""
 
-    def __init__(self, url: str, key: str, profile: str = "", *, read_s: float = READ_S) -> None:
+    def __init__(
+        self, url: str, key: str, profile: str = "", *, ca: str = "", read_s: float = READ_S
+    ) -> None:
         import httpx2  # lazily: `--help` and `import glowplug` must not pay for it
 
         host = _host(url)
         is_here = host in {"localhost", "::1"} or host.startswith("127.")
         self.url = url.rstrip("/")
         self.key = key
+        self.ca = ca
         self.profile = profile
         self._extensions = {"trace": self._traced}
         self._is_closed = False
@@ -35,7 +39,7 @@ class Control:
             base_url=self.url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(read_s, connect=CONNECT_S),
-            verify=not url.startswith("http://"),  # reading the certificates costs 50 ms
+            verify=verifier(url, ca),
             trust_env=not is_here,  # what is here is reached without a proxy
         )
 
@@ -46,7 +50,7 @@ class Control:
         from glowplug.profiles import resolve
 
         place = resolve(profile)
-        with cls(place.url, place.key, place.name) as control:
+        with cls(place.url, place.key, place.name, ca=place.ca) as control:
             yield control
 
     def __enter__(self) -> "Control":
@@ -142,6 +146,13 @@ class Control:
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            if "certificate" in str(error).lower():
+                raise UnavailableError(
+                    f"{self.url} shows a certificate that is not trusted here: {error}",
+                    code="unreachable",
+                    executed="no",
+                    hint="name its authority: `glowplug profile add NAME URL --ca FILE`, or set GLOWPLUG_CA",
+                ) from error
             raise UnavailableError(
                 f"no router answers at {self.url}",
                 code="unreachable",

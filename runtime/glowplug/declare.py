@@ -1,5 +1,6 @@
 """What do the options of one decorator say, checked and in the units of the records?"""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
@@ -7,8 +8,8 @@ from typing import Any, TypeVar, get_args
 from glowplug.errors import DefinitionError
 from glowplug.image import Image, environment_pairs
 from glowplug.names import app_name, endpoint_name
-from glowplug.options import EndpointOptions, Scale, Timeouts, Volume, gpus, whole_number
-from glowplug.spec import Auth, Device, ImageSpec, Needs, Policy
+from glowplug.options import Batch, EndpointOptions, Scale, Timeouts, Volume, gpus, whole_number
+from glowplug.spec import Auth, Class, Device, ImageSpec, Needs, Policy
 from glowplug.spec import Timeouts as TimeoutsSpec
 from glowplug.suggest import did_you_mean
 from glowplug.units import size_bytes
@@ -16,12 +17,12 @@ from glowplug.units import size_bytes
 _Kind = TypeVar("_Kind")
 
 SYNC_CONCURRENCY = 1  # a model in one process does one thing at a time
+BATCHES_HELD = 2  # by one replica: one runs while the next gathers and is decoded
 ASYNC_CONCURRENCY = 100  # coroutines mostly wait
 
 # Planned, and refused until they do something: an option that is silently ignored is worse than one that is missing.
 _LATER = {
-    "affinity": "calls go to the least busy replica",
-    "batch": "take a list as the parameter, or raise `concurrency`",
+    "affinity": 'call with `f.using(affinity="…")`',
     "budget": "`scale=Scale(max=…)` bounds the cost",
     "capacity": "replicas run on the machines that the router has",
     "cors": "put a proxy that sets the headers in front",
@@ -37,9 +38,7 @@ _LATER = {
     "models": "load the model in `@on.load`, into a `Volume`",
     "on_budget": "`scale=Scale(max=…)` bounds the cost",
     "openai": "endpoints take their own arguments as JSON",
-    "priority": 'call with `f.using(klass="batch")`',
-    "retry": "the router already retries what cannot have run; catch the rest in the caller",
-    "retry_safe": "the router already retries what cannot have run",
+    "retry": "`retry_safe=True` runs a call again whose replica died; catch the rest in the caller",
     "route": "the path is /{app}/{endpoint}: set `app` and `name`",
     "schedule": "call it from cron: `glowplug call`",
     "serialized": "put the function into a file",
@@ -57,6 +56,8 @@ class Declared:
     needs: Needs
     policy: Policy
     concurrency: int | None
+    batch: Batch | None
+    retry_safe: bool
     timeouts: TimeoutsSpec
     image: ImageSpec
     env: tuple[tuple[str, str], ...]
@@ -81,10 +82,17 @@ def declared(options: EndpointOptions) -> Declared:
         name=endpoint_name(options["name"]) if "name" in options else "",
         app=app_name(options["app"]) if "app" in options else "",
         needs=_needs(options),
-        policy=scale.policy(_choice(options.get("auth", "key"), Auth, "auth")),
+        policy=scale.policy(
+            _choice(options.get("auth", "key"), Auth, "auth"),
+            _choice(options.get("priority", "standard"), Class, "priority"),
+        ),
         concurrency=whole_number(options["concurrency"], "concurrency", 1)
         if "concurrency" in options
         else None,
+        batch=_batch(options["batch"]) if "batch" in options else None,
+        retry_safe=_instance(
+            options.get("retry_safe", False), bool, "retry_safe", "retry_safe=True"
+        ),
         timeouts=_timeouts(options),
         image=_instance(
             options.get("image", Image()), Image, "image", 'image=Image.python().pip("numpy")'
@@ -103,6 +111,14 @@ def declared(options: EndpointOptions) -> Declared:
 def concurrency_of(asked: Declared, is_async: bool, label: str) -> int:
     """Return how many calls one replica runs at once, and refuse a target it cannot reach."""
     concurrency = asked.concurrency or (ASYNC_CONCURRENCY if is_async else SYNC_CONCURRENCY)
+    if asked.batch is not None:
+        most = asked.batch.max
+        concurrency = asked.concurrency or BATCHES_HELD * most
+        if concurrency < most:
+            raise DefinitionError(
+                f"`{label}`: concurrency={concurrency} is less than batch.max={most}: no batch would ever be full",
+                hint=f"leave out concurrency (it is then {BATCHES_HELD * most}), or write max={concurrency}",
+            )
     target = asked.policy.target_concurrency
     if target > concurrency:
         raise DefinitionError(
@@ -110,6 +126,29 @@ def concurrency_of(asked: Declared, is_async: bool, label: str) -> int:
             hint=f"set concurrency={int(-(-target // 1))}, or lower the target",
         )
     return concurrency
+
+
+def check_item_functions(batch: Batch, names: Sequence[str], label: str) -> None:
+    """Refuse a `weight` or `key` that could not be called with the arguments of one call."""
+    for name, function in (("weight", batch.weight), ("key", batch.key)):
+        if function is None:
+            continue
+        try:
+            inspect.signature(function).bind(*names)
+        except TypeError:
+            wanted = ", ".join(names)
+            raise DefinitionError(
+                f"`{label}`: batch.{name} cannot be called with one item's ({wanted})",
+                hint=f"write {name}=lambda {wanted}: …, with the endpoint's arguments in their order",
+            ) from None
+        except ValueError:
+            continue  # a builtin that does not say what it takes, such as `len` in some releases
+
+
+def _batch(given: object) -> Batch:
+    if isinstance(given, int):
+        return Batch(max=whole_number(given, "batch", 1))
+    return _instance(given, Batch, "batch", "batch=32 or batch=Batch(max=32)")
 
 
 def _refuse_unknown(name: str) -> None:

@@ -5,22 +5,23 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Never, Protocol, TypeVar, Unpack, cast, overload
 
 from glowplug import context
 from glowplug.context import Context
-from glowplug.declare import concurrency_of, declared
+from glowplug.declare import check_item_functions, concurrency_of, declared
 from glowplug.errors import CallError, DefinitionError
 from glowplug.hooks import run_hook
+from glowplug.lists import rows_of
 from glowplug.names import app_name_of_file, name_of_code
-from glowplug.options import EndpointOptions
+from glowplug.options import Batch, EndpointOptions
 from glowplug.remote import Callee, Endpoint, L, P, Route
 from glowplug.settings import home, variable
 from glowplug.signature import importable_module, shape_of, source_file
-from glowplug.spec import EndpointDecl, EndpointSpec, Json, Policy
+from glowplug.spec import BatchSpec, EndpointDecl, EndpointSpec, Json, Policy
 
 if TYPE_CHECKING:
     from glowplug.calls import CallFormat
@@ -37,9 +38,12 @@ class DeclaredEndpoint(Endpoint[P, L]):
 
     def __init__(self, target: Any, options: EndpointOptions) -> None:
         self._target = target
-        self._shape = shape_of(target)
         self._asked = declared(options)
+        self._shape = shape_of(target, takes_lists=self._asked.batch is not None)
         self._concurrency = concurrency_of(self._asked, self._shape.is_async, self._shape.label)
+        if self._asked.batch is not None:
+            names = [one.name for one in self._shape.parameters]
+            check_item_functions(self._asked.batch, names, self._shape.label)
         name = self._asked.name or name_of_code(_dashed(target.__name__))
         super().__init__(Route(endpoint=name))
         self._contract: Contract | None = None
@@ -60,6 +64,11 @@ class DeclaredEndpoint(Endpoint[P, L]):
     def target(self) -> Any:
         """Return the plain function or class, as it was before the decorator."""
         return self._target
+
+    @property
+    def batch(self) -> Batch | None:
+        """Return how calls run together, with the functions that look at them; None where each runs by itself."""
+        return self._asked.batch
 
     @property
     def has_own_app(self) -> bool:
@@ -90,6 +99,8 @@ class DeclaredEndpoint(Endpoint[P, L]):
             needs=asked.needs,
             image=asked.image,
             concurrency=self._concurrency,
+            batch=asked.batch.spec() if asked.batch is not None else BatchSpec(),
+            retry_safe=asked.retry_safe,
             timeouts=asked.timeouts,
             env=asked.env,
             secrets=asked.secrets,
@@ -148,6 +159,13 @@ class DeclaredEndpoint(Endpoint[P, L]):
         from glowplug.calls import TypedFormat
 
         return TypedFormat(self.contract)
+
+    def _rows(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]] | None:
+        if not self._shape.takes_lists:
+            return None
+        return rows_of(self._shape.label, list(self.contract.types), args, kwargs)
 
     def _check_streams(self, method: str, *, expected: bool) -> None:
         if self._shape.streams == expected:

@@ -20,6 +20,8 @@ class Event:
 
 def sse_event(kind: str, data: bytes) -> bytes:
     """Return one event; `data` may have several lines."""
+    if b"\n" not in data and b"\r" not in data:  # JSON as we write it
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     return (
         b"event: "

@@ -1,13 +1,14 @@
 """What can one ask for in `@endpoint(...)`, beside the code?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from glowplug.clock import SECOND
 from glowplug.errors import DefinitionError
 from glowplug.image import Image
 from glowplug.names import resource_name
-from glowplug.spec import Auth, Device, Policy
+from glowplug.spec import Auth, BatchSpec, Class, Device, Policy
 from glowplug.spec import Timeouts as TimeoutsSpec
 from glowplug.suggest import did_you_mean, near
 from glowplug.units import Duration, Size, duration_ns
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 Gpus = int | str | Sequence[str] | None
+OnItemError = Literal["isolate", "fail"]
 
 GPU_MODELS = (
     *(
@@ -50,6 +52,7 @@ GPU_MODELS = (
     ),
 )  # what people rent and own; a typo must not become an endpoint that never starts
 GPUS_MAX = 16  # in one machine, today
+WAIT_MAX_NS = 10 * SECOND  # of a batch; more is a slip of a unit
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -63,8 +66,11 @@ class EndpointOptions(TypedDict, total=False):
     memory: Size  # "8GiB"
     scale: "Scale"
     concurrency: int  # calls at once in one replica
+    batch: "Batch | int"  # the code takes lists: so many calls run as one
     timeout: "Timeouts | Duration"  # a bare duration limits the run
+    retry_safe: bool  # running twice is harmless: a call whose replica dies is tried on another
     auth: Auth
+    priority: Class  # of calls that do not say; "batch" makes way for all others
     env: Mapping[str, str]
     secrets: Sequence[str]  # names; the values are set on the router
     volumes: "Sequence[Volume | str]"
@@ -141,7 +147,7 @@ class Scale(ByName):
             )
         self.policy()
 
-    def policy(self, auth: Auth = "key") -> Policy:
+    def policy(self, auth: Auth = "key", priority: Class = "standard") -> Policy:
         """Return the record the controller plans with."""
         return Policy(
             min=self.min,
@@ -153,6 +159,7 @@ class Scale(ByName):
             zero_after_ns=duration_ns(self.zero_after, "scale.zero_after"),
             hold=self.hold,
             auth=auth,
+            priority=priority,
         )
 
 
@@ -183,6 +190,70 @@ class Timeouts(ByName):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(ByName):
+    """Calls that run as one: the code takes a list for each parameter and returns a list, entry i for call i.
+
+    Args:
+        max: most calls in one batch.
+        wait: how long a batch that is not full may be held while the device is idle; 0 is best on a device of its own.
+        weight: how large one item is, of the arguments in their order: `lambda text: len(text)`. Must be quick.
+        weight_max: most weight of one batch: its calls times the heaviest (or their sum, when `packed`).
+        key: only calls with equal keys share a batch: `lambda image, size: size`. Must be quick, its result hashable.
+        buckets: sizes the engine was built for; a batch is filled up to the next by repeating its last item.
+        packed: the code does not pad, so a batch costs the sum of its weights.
+        adaptive: sizes follow the learned cost and the callers' deadlines; False: as full as can be, always.
+        on_item_error: "isolate" runs a batch that fails again in halves, until only the items at fault fail (the code
+            may see an item again); "fail" fails all of its calls.
+    """
+
+    max: int = 32
+    wait: Duration = "0ms"
+    weight: "Callable[..., float] | None" = None
+    weight_max: int = 0
+    key: "Callable[..., Hashable] | None" = None
+    buckets: Sequence[int] = ()
+    packed: bool = False
+    adaptive: bool = True
+    on_item_error: OnItemError = "isolate"
+
+    def __post_init__(self) -> None:
+        self.spec()
+
+    def spec(self) -> BatchSpec:
+        """Return the record; the functions stay in the code."""
+        whole_number(self.max, "batch.max", 1)
+        for name in ("weight", "key"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise DefinitionError(
+                    f"batch.{name}={function!r} is not a function of one item",
+                    hint=f"write {name}=lambda text: len(text), with the arguments of the endpoint",
+                )
+        if self.weight is None and (self.weight_max or self.packed):
+            name = "packed" if self.packed else "weight_max"
+            raise DefinitionError(
+                f"batch.{name} without batch.weight: nobody knows how large an item is",
+                hint="add weight=lambda text: len(text)",
+            )
+        if self.on_item_error not in get_args(OnItemError):
+            raise DefinitionError(
+                f"batch.on_item_error={self.on_item_error!r} is not one of 'isolate', 'fail'",
+                hint='"isolate" lets the other calls of a batch succeed',
+            )
+        return BatchSpec(
+            max=self.max,
+            wait_ns=_wait_ns(self.wait),
+            weight_max=whole_number(self.weight_max, "batch.weight_max", 0),
+            buckets=_buckets(self.buckets, self.max, packed=self.packed),
+            is_weighed=self.weight is not None,
+            is_keyed=self.key is not None,
+            packed=self.packed,
+            adaptive=self.adaptive,
+            isolate=self.on_item_error == "isolate",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """A named cache directory of the node; `ctx.volumes["name"]` is its path."""
@@ -191,6 +262,43 @@ class Volume:
 
     def __post_init__(self) -> None:
         resource_name(self.name, "volume")
+
+
+def _wait_ns(given: Duration) -> int:
+    if isinstance(given, int | float) and given:
+        raise DefinitionError(
+            f"batch.wait={given!r} would be seconds", hint=f'write wait="{given:g}ms" with its unit'
+        )
+    wait_ns = duration_ns(given, "batch.wait")
+    if wait_ns > WAIT_MAX_NS:
+        raise DefinitionError(
+            f"batch.wait={given!r} holds every call of an idle replica that long",
+            hint="write a few milliseconds, or leave it out: what arrives while a batch runs is the next batch",
+        )
+    return wait_ns
+
+
+def _buckets(given: Sequence[int], most: int, *, packed: bool) -> tuple[int, ...]:
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise DefinitionError(
+            f"batch.buckets={given!r} is not a list of sizes",
+            hint="write buckets=[1, 4, 8, 16, 32]",
+        )
+    buckets = tuple(sorted({whole_number(one, "batch.buckets", 1) for one in given}))
+    if not buckets:
+        return ()
+    if packed:
+        raise DefinitionError(
+            "batch.buckets with batch.packed: a packed batch has no rows to fill up",
+            hint="leave out one of the two",
+        )
+    if buckets[-1] != most:
+        more = "over" if buckets[-1] > most else "below"
+        raise DefinitionError(
+            f"batch.buckets end with {buckets[-1]}, {more} batch.max={most}",
+            hint=f"write max={buckets[-1]}, or end the buckets with {most}",
+        )
+    return buckets
 
 
 def gpus(given: Gpus) -> tuple[int, tuple[str, ...]]:

@@ -36,7 +36,8 @@ PROBLEMS: dict[str, Problem] = {
         415,
         "The content type is not accepted here",
         False,
-        "send application/json, multipart/form-data, or raw bytes where the endpoint takes `bytes`",
+        "send application/json, application/msgpack or multipart/form-data; application/safetensors where the endpoint"
+        " takes arrays, raw bytes where it takes `bytes`",
     ),
     "unauthorized": Problem(
         401,
@@ -67,7 +68,7 @@ PROBLEMS: dict[str, Problem] = {
         413,
         "The body is over the limit",
         False,
-        "send less, or raise the limit: `glowplug up --body-limit 200MB`",
+        "send less, upload the body first (POST /-/api/payloads), or raise the limit: `glowplug up --body-limit 200MB`",
     ),
     "headers_too_large": Problem(
         431, "The headers are over the limit", False, "send at most 32 KiB and 128 header fields"
@@ -111,6 +112,12 @@ PROBLEMS: dict[str, Problem] = {
         "The controller is restarting",
         True,
         "retry in a second; calls to endpoints go on meanwhile",
+    ),
+    "infeasible": Problem(
+        503,
+        "The call could not be answered in time",
+        True,
+        "retry after `Retry-After`, or send a later `Glowplug-Deadline`; raise `scale.max` if this is usual",
     ),
     "queue_timeout": Problem(
         504, "The call waited too long for a replica", True, "raise `timeout.queue`, or `scale.max`"
@@ -162,6 +169,12 @@ PROBLEMS: dict[str, Problem] = {
         "return JSON types, dataclasses, pydantic models or bytes",
     ),
     "cancelled": Problem(499, "The caller went away", False, "nothing to do"),
+    "slow_reader": Problem(
+        408,
+        "The answer was not read",
+        True,
+        "read the stream as it comes; what waited for you was over the bound",
+    ),
     "shutting_down": Problem(503, "The router is stopping", True, "retry in a moment"),
     "store_locked": Problem(
         503,
@@ -171,6 +184,12 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "disk_full": Problem(
         507, "No space left", True, "free some space; `glowplug doctor` shows where"
+    ),
+    "payload_gone": Problem(
+        410,
+        "The uploaded body is not there, or no longer",
+        True,
+        "upload it again: POST /-/api/payloads, then call with the new reference",
     ),
     "digest_mismatch": Problem(
         400, "The bytes do not have the digest they claim", True, "upload them again"

@@ -21,6 +21,7 @@ class Place:
     url: str
     key: str = field(repr=False, default="")
     name: str = field(default="", compare=False)  # the profile it is of, if it is of one
+    ca: str = ""  # a file of certificates to trust there, besides the system's
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def load(file: Path | None = None) -> Profiles:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         places = {
-            name: Place(one["url"], one.get("key", ""), name)
+            name: Place(one["url"], one.get("key", ""), name, one.get("ca", ""))
             for name, one in record["profiles"].items()
         }
         return Profiles(places, record.get("current", ""))
@@ -86,7 +87,8 @@ def save(profiles: Profiles, file: Path | None = None) -> None:
     record = {
         "current": profiles.current,
         "profiles": {
-            name: {"url": place.url, "key": place.key} for name, place in profiles.places.items()
+            name: {"url": place.url, "key": place.key} | ({"ca": place.ca} if place.ca else {})
+            for name, place in profiles.places.items()
         },
     }
     draft = file.with_name(f"{file.name}.{os.getpid()}")
@@ -102,10 +104,10 @@ def save(profiles: Profiles, file: Path | None = None) -> None:
 
 
 def resolve(name: str | None = None) -> Place:
-    """Return the place to talk to: the one named, else GLOWPLUG_URL and GLOWPLUG_KEY, else the current profile."""
+    """Return the place to talk to: the one named, else GLOWPLUG_URL (and _KEY and _CA), else the current profile."""
     url = variable("GLOWPLUG_URL")
     if name is None and url:
-        return Place(url.rstrip("/"), variable("GLOWPLUG_KEY"))
+        return Place(url.rstrip("/"), variable("GLOWPLUG_KEY"), ca=variable("GLOWPLUG_CA"))
     known = load()
     chosen = name or variable("GLOWPLUG_PROFILE") or known.current
     if not chosen and list(known.places) == [DEV]:

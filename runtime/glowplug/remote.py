@@ -7,6 +7,7 @@ from collections.abc import (
     Generator,
     Iterator,
     Mapping,
+    Sequence,
 )
 from copy import copy
 from dataclasses import dataclass, replace
@@ -27,8 +28,9 @@ from glowplug import context
 from glowplug.clock import SECOND
 from glowplug.context import Answer, Outgoing, Transport
 from glowplug.errors import DefinitionError, RemoteError
+from glowplug.many import aeach, each
 from glowplug.names import app_name, endpoint_name
-from glowplug.spec import Class, EndpointSpec, Policy
+from glowplug.spec import AFFINITY_MAX, Class, EndpointSpec, Policy
 from glowplug.units import Duration, duration_ns
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Route:
     profile: str = ""
     timeout_s: float | None = None
     klass: Class | None = None
+    affinity: str = ""
 
 
 class Endpoint(Generic[P, L]):
@@ -109,27 +112,41 @@ class Endpoint(Generic[P, L]):
     def using(
         self,
         *,
-        timeout: Duration | None = None,
-        klass: Class | None = None,
+        deadline: Duration | None = None,
+        priority: Class | None = None,
+        affinity: str = "",
         version: str = "",
         profile: str = "",
     ) -> "Self":
         """Return the same endpoint with other circumstances for the calls made through it.
 
         Args:
-            timeout: the caller's patience, waiting included.
-            klass: "critical", "interactive", "standard" or "batch".
+            deadline: the caller's patience, waiting included.
+            priority: "critical", "interactive", "standard" or "batch"; above the endpoint's own only with a key for it.
+            affinity: calls with the same text are best served by the same replica: a session, a prompt's prefix.
             version: "v12" or "stable".
             profile: another router than the current one.
         """
-        if klass is not None and klass not in get_args(Class):
-            raise DefinitionError(f"klass={klass!r} is not one of {', '.join(get_args(Class))}")
-        timeout_s = None if timeout is None else duration_ns(timeout, "timeout") / SECOND
+        if priority is not None and priority not in get_args(Class):
+            known = ", ".join(get_args(Class))
+            raise DefinitionError(f"priority={priority!r} is not one of {known}")
+        if (
+            not affinity.isascii()
+            or not affinity.isprintable()
+            or " " in affinity
+            or len(affinity) > AFFINITY_MAX
+        ):
+            raise DefinitionError(
+                f"affinity={affinity[:40]!r} is not up to {AFFINITY_MAX} printable ASCII characters without blanks",
+                hint="a hash of it will do",
+            )
+        timeout_s = None if deadline is None else duration_ns(deadline, "deadline") / SECOND
         other = copy(self)
         other._route = replace(  # noqa: SLF001  # a copy of ourselves
             self._route,
             timeout_s=self._route.timeout_s if timeout_s is None else timeout_s,
-            klass=klass or self._route.klass,
+            klass=priority or self._route.klass,
+            affinity=affinity or self._route.affinity,
             version=version or self._route.version,
             profile=profile or self._route.profile,
         )
@@ -144,10 +161,10 @@ class Endpoint(Generic[P, L]):
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it on the router and wait for the answer."""
         self._check_streams("remote", expected=False)
-        try:
-            return self._value(self._transport().call(self._outgoing(args, kwargs)))
-        except RemoteError as error:
-            raise self._users_own(error) from None
+        rows = self._rows(args, kwargs)
+        if rows is not None:
+            return each(lambda row: self._ask((), row), rows)
+        return self._ask(args, kwargs)
 
     @overload
     def aremote(
@@ -158,10 +175,10 @@ class Endpoint(Generic[P, L]):
     async def aremote(self, *args: Any, **kwargs: Any) -> Any:
         """Call it on the router without blocking."""
         self._check_streams("aremote", expected=False)
-        try:
-            return self._value(await self._transport().acall(self._outgoing(args, kwargs)))
-        except RemoteError as error:
-            raise self._users_own(error) from None
+        rows = self._rows(args, kwargs)
+        if rows is not None:
+            return await aeach(lambda row: self._aask((), row), rows)
+        return await self._aask(args, kwargs)
 
     @overload
     def stream(
@@ -178,6 +195,9 @@ class Endpoint(Generic[P, L]):
     def stream(self, *args: Any, **kwargs: Any) -> Any:
         """Call a generator on the router and yield its items as they come; closing the iterator ends the call."""
         self._check_streams("stream", expected=True)
+        row = self._only_row(args, kwargs)
+        if row is not None:
+            return ([item] for item in self._streamed(self._outgoing((), row, accept=_EVENTS)))
         return self._streamed(self._outgoing(args, kwargs, accept=_EVENTS))
 
     @overload
@@ -195,7 +215,42 @@ class Endpoint(Generic[P, L]):
     def astream(self, *args: Any, **kwargs: Any) -> Any:
         """Like `stream`, without blocking."""
         self._check_streams("astream", expected=True)
+        row = self._only_row(args, kwargs)
+        if row is not None:
+            outgoing = self._outgoing((), row, accept=_EVENTS)
+            return ([item] async for item in self._astreamed(outgoing))
         return self._astreamed(self._outgoing(args, kwargs, accept=_EVENTS))
+
+    def _ask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            return self._value(self._transport().call(self._outgoing(args, kwargs)))
+        except RemoteError as error:
+            raise self._users_own(error) from None
+
+    async def _aask(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            return self._value(await self._transport().acall(self._outgoing(args, kwargs)))
+        except RemoteError as error:
+            raise self._users_own(error) from None
+
+    def _rows(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """Return the arguments of one call for each entry, where the code takes lists; else None."""
+        return None
+
+    def _only_row(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        rows = self._rows(args, kwargs)
+        if rows is None:
+            return None
+        if len(rows) != 1:
+            raise DefinitionError(
+                f"a stream is of one call, and the lists have {len(rows)} entries",
+                hint="call `.stream` for each, with lists of one",
+            )
+        return rows[0]
 
     def _streamed(self, outgoing: Outgoing) -> Iterator[Any]:
         format_ = self._call_format()
@@ -214,19 +269,21 @@ class Endpoint(Generic[P, L]):
             raise self._users_own(error) from None
 
     def _outgoing(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], accept: str = "application/json"
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], accept: str = ""
     ) -> Outgoing:
-        content_type, body = self._call_format().request(args, kwargs)
+        format_ = self._call_format()
+        content_type, body = format_.request(args, kwargs)
         route = self._route
         return Outgoing(
             app=self._app(),
             endpoint=route.endpoint,
             version=route.version,
             content_type=content_type,
-            accept=accept,
+            accept=accept or format_.accept(content_type),
             body=body,
             timeout_s=route.timeout_s,
             klass=route.klass,
+            affinity=route.affinity,
         )
 
     def _value(self, answer: Answer) -> Any:

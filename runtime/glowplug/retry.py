@@ -8,7 +8,9 @@ RETRIES_MAX = 3
 BACKOFF_FIRST_NS = 100 * MILLISECOND
 BACKOFF_MAX_NS = 2 * SECOND
 WAIT_MAX_S = 20.0  # a router that says "in a minute" is a matter for the caller
-_AGAIN = frozenset({"busy", "control_unavailable", "draining", "shutting_down", "unreachable"})
+_AGAIN = frozenset(
+    {"busy", "control_unavailable", "draining", "payload_gone", "shutting_down", "unreachable"}
+)
 
 
 def retry_delay_s(

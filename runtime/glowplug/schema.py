@@ -6,12 +6,13 @@ not-a-number and infinities are the strings "NaN", "Infinity" and "-Infinity", s
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter as InspectParameter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from glowplug.arrays import Sink, Source, has_tensors, with_tensors
 from glowplug.errors import CallError, DefinitionError, InvalidRequestError
 from glowplug.signature import Shape, resolved_types
 from glowplug.spec import Schema
@@ -19,11 +20,16 @@ from glowplug.stubs import stub_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+    from pydantic_core import PydanticSerializationError
 
 ERRORS_MAX = 32  # fields named in one answer
 RAW = "application/octet-stream"
 JSON = "application/json"
 EVENTS = "text/event-stream"
+MSGPACK = "application/msgpack"
+SAFETENSORS = "application/safetensors"
+T = TypeVar("T")
+_PLAIN: Mapping[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,22 @@ class Contract:
     model: "type[BaseModel]"
     answer: "TypeAdapter[Any]"  # of the answer; of one item, for a stream
     yields_bytes: bool = False  # a stream of bytes may go out raw
+    tensors: frozenset[str] = frozenset()  # parameters that hold some
+    gives_tensors: bool = False
 
-    def arguments_from_json(self, text: bytes | str) -> dict[str, Any]:
-        """Return the keyword arguments that a JSON object stands for."""
-        from pydantic import ValidationError
-
+    def arguments_from_json(
+        self, text: bytes | str, beside: Source | None = None
+    ) -> dict[str, Any]:
+        """Return the keyword arguments that a JSON object, and the tensors beside it, stand for."""
         try:
-            return self._arguments(self.model.model_validate_json(text))
-        except ValidationError as error:
+            model = (
+                self._read_arguments(text)
+                if beside is None
+                else self.model.model_validate_json(text, context=beside)
+            )
+        except _validation_error() as error:
             raise invalid_request(error) from None
+        return self._arguments(model)
 
     def arguments_from_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments that Python values stand for, converted where that loses nothing."""
@@ -55,43 +68,54 @@ class Contract:
         except ValidationError as error:
             raise invalid_request(error) from None
 
-    def json_of_arguments(self, values: Mapping[str, Any]) -> bytes:
-        """Return the JSON object to send for these arguments; those left out stay out."""
+    def json_of_arguments(self, values: Mapping[str, Any], sink: Sink | None = None) -> bytes:
+        """Return the JSON object to send for these arguments, tensors in `sink`; those left out stay out."""
         from pydantic import ValidationError
 
         try:
             model = self.model.model_validate(dict(values))
         except ValidationError as error:
             raise invalid_request(error) from None
-        return model.model_dump_json(by_alias=True, exclude_unset=True, warnings="none").encode()
+        return model.model_dump_json(
+            by_alias=True, exclude_unset=True, warnings="none", context=sink
+        ).encode()
 
     def json_of_argument(self, name: str, value: Any) -> bytes:
         """Return one argument as JSON."""
         return self.parameter(name).dump_json(value, warnings="none")
 
-    def json_of_answer(self, value: Any) -> bytes:
-        """Return what the endpoint returned (or one item) as JSON, or raise `bad_response`."""
-        from pydantic_core import PydanticSerializationError, ValidationError
+    def json_of_answer(self, value: Any, sink: Sink | None = None) -> bytes:
+        """Return what the endpoint returned (or one item) as JSON, tensors in `sink`, or raise `bad_response`."""
+        if type(value) is self._plain_answer:  # nothing in it can be other than declared
+            return self._write_answer(value)
+        return self._written(value, self._write_answer, sink)
 
+    def values_of_answer(self, value: Any, sink: Sink) -> Any:
+        """Return what the endpoint returned as Python values, bytes left as they are, or raise `bad_response`."""
+        return self._written(value, self.answer.dump_python, sink)
+
+    def _written(self, value: Any, write: Callable[..., T], sink: Sink | None) -> T:
         try:
             if (
                 value is not None
             ):  # a forgotten return: pydantic would write null whatever was declared
-                return self.answer.dump_json(value, warnings="error")
-        except PydanticSerializationError:
+                return write(value, warnings="error", context=sink)
+        except _serialization_error():
             pass  # a tuple for a list, a numpy float for a float: convert as for a request, then try once more
+        from pydantic_core import PydanticSerializationError, ValidationError
+
         try:
-            return self.answer.dump_json(self.answer.validate_python(value), warnings="error")
+            return write(self.answer.validate_python(value), warnings="error", context=sink)
         except (PydanticSerializationError, ValidationError) as error:
             detail = f"`{self.label}` returned {_short(value)}, which is not what it declares: {_first_line(error)}"
             raise CallError(detail, code="bad_response", executed="yes") from None
 
-    def answer_from_json(self, text: bytes) -> Any:
-        """Return the value that an answer (or one item) stands for."""
+    def answer_from_json(self, text: bytes, beside: Source | None = None) -> Any:
+        """Return the value that an answer (or one item), and the tensors beside it, stand for."""
         from pydantic import ValidationError
 
         try:
-            return self.answer.validate_json(text)
+            return self.answer.validate_json(text, context=beside)
         except ValidationError as error:
             detail = (
                 f"the answer of `{self.label}` is not what it declares here: {_first_line(error)}"
@@ -111,8 +135,30 @@ class Contract:
         return {}
 
     def _arguments(self, model: "BaseModel") -> dict[str, Any]:
+        values = model.__dict__
+        return {name: values[field] for name, field in self._fields}
+
+    # What every call needs is looked up once: pydantic's own wrappers cost as much as the work.
+
+    @cached_property
+    def _fields(self) -> tuple[tuple[str, str], ...]:
         # The fields are called a_<name>, so that a parameter may be called `json` or `_x`; the alias is its name.
-        return {name: getattr(model, f"a_{name}") for name in self.types}
+        return tuple((name, f"a_{name}") for name in self.types)
+
+    @cached_property
+    def _read_arguments(self) -> Callable[[bytes | str], "BaseModel"]:
+        read: Callable[[bytes | str], BaseModel] = self.model.__pydantic_validator__.validate_json
+        return read
+
+    @cached_property
+    def _plain_answer(self) -> type[Any] | None:
+        schema: dict[str, Any] = dict(self.answer.core_schema)
+        return None if "serialization" in schema else _PLAIN.get(schema["type"])
+
+    @cached_property
+    def _write_answer(self) -> Callable[..., bytes]:
+        write: Callable[..., bytes] = self.answer.serializer.to_json
+        return write
 
 
 def contract_of(shape: Shape) -> Contract | None:
@@ -120,7 +166,8 @@ def contract_of(shape: Shape) -> Contract | None:
     resolved = resolved_types(shape)
     if resolved is None:
         return None
-    given, answer = resolved
+    given = {name: with_tensors(one) for name, one in resolved[0].items()}
+    answer = with_tensors(resolved[1])
     for name, annotation in given.items():
         _refuse_stub(annotation, f"the parameter `{name}` of `{shape.label}`")
     _refuse_stub(answer, f"the answer of `{shape.label}`")
@@ -133,7 +180,22 @@ def contract_of(shape: Shape) -> Contract | None:
         model=model,
         answer=adapter,
         yields_bytes=shape.streams and _is_exactly_bytes(answer),
+        tensors=frozenset(name for name, one in given.items() if has_tensors(one)),
+        gives_tensors=not shape.streams and has_tensors(answer),
     )
+
+
+def _validation_error() -> "type[ValidationError]":
+    """Return the class to catch; asked for only when something was raised, so that a good call pays no import."""
+    from pydantic import ValidationError
+
+    return ValidationError
+
+
+def _serialization_error() -> "type[PydanticSerializationError]":
+    from pydantic_core import PydanticSerializationError
+
+    return PydanticSerializationError
 
 
 def invalid_request(error: "ValidationError") -> InvalidRequestError:
@@ -254,20 +316,25 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":
     return TypeAdapter(alias, config=_config())
 
 
-_TRAVELS = "use JSON types, bytes, dataclasses, pydantic models, TypedDict, Enum, datetime, or lists and dicts of them"
+_TRAVELS = (
+    "use JSON types, bytes, arrays of numpy or torch, dataclasses, pydantic models, TypedDict, Enum, datetime, or lists"
+    " and dicts of them; inside a dataclass an array is written Annotated[np.ndarray, Tensor()]"
+)
 
 
 def _refuse_stub(annotation: Any, what: str) -> None:
     path = stub_in(annotation)
-    if path is not None:
+    if path is not None and not has_tensors(annotation):
         module = path.partition(".")[0]
         raise DefinitionError(
             f"{what} is a `{path}`, which cannot travel as JSON ({module} is not installed here either)",
-            hint="take and return list[float], bytes, or a dataclass, and convert inside the endpoint",
+            hint=f"install {module} here as well, or take and return list[float], bytes or a dataclass",
         )
 
 
 def _first_line(error: Exception) -> str:
+    if hasattr(error, "errors"):  # of pydantic: its own first line says only how many there are
+        return invalid_request(error).message  # type: ignore[arg-type]  # the class costs an import
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     useful = [line for line in lines if not line.startswith("Pydantic serializer warnings")]
     return (

@@ -18,6 +18,7 @@ from typing import Any
 
 from glowplug.errors import DefinitionError
 from glowplug.hooks import HookKind, hooks_of
+from glowplug.lists import check_defaults, item_of
 from glowplug.spec import Kind
 
 _STREAMS: tuple[Any, ...] = (
@@ -51,9 +52,10 @@ class Shape:
     streams: bool
     parameters: tuple[Parameter, ...]
     hooks: tuple[HookKind, ...] = ()
+    takes_lists: bool = False  # one entry for each of several calls
 
 
-def shape_of(target: Any) -> Shape:
+def shape_of(target: Any, *, takes_lists: bool = False) -> Shape:
     """Look at a decorated object and refuse what could never be called from elsewhere."""
     if not inspect.isclass(target) and not isinstance(target, FunctionType):
         raise DefinitionError(
@@ -85,18 +87,23 @@ def shape_of(target: Any) -> Shape:
         streams=generates or agenerates,
         parameters=tuple(Parameter(one.name, one.annotation, one.default) for one in found),
         hooks=tuple(hooks_of(target)) if inspect.isclass(target) else (),
+        takes_lists=takes_lists,
     )
 
 
 def resolved_types(shape: Shape) -> tuple[dict[str, Any], Any] | None:
-    """Return the types of the parameters and of the answer (of an item, for a stream); None while a name is unknown."""
+    """Return the types of the parameters and of the answer (of an item, for a stream); None while a name is unknown.
+
+    Where the code takes lists, they are the types of one entry: those outside have one item.
+    """
     try:
         hints = typing.get_type_hints(shape.function, include_extras=True)
     except NameError:
         return None
     given = {one.name: hints[one.name] for one in shape.parameters}
     returns = hints["return"]
-    return given, _item_type(shape, returns) if shape.streams else returns
+    answer = _item_type(shape, returns) if shape.streams else returns
+    return _of_one_item(shape, given, answer) if shape.takes_lists else (given, answer)
 
 
 def source_file(module_name: str) -> Path | None:
@@ -109,6 +116,16 @@ def importable_module(module_name: str) -> str:
     """Return the name under which a replica can import the module: a script run directly calls itself `__main__`."""
     path = source_file(module_name)
     return path.stem if module_name == "__main__" and path is not None else module_name
+
+
+def _of_one_item(shape: Shape, given: dict[str, Any], answer: Any) -> tuple[dict[str, Any], Any]:
+    label = shape.label
+    check_defaults(label, {one.name: one.default for one in shape.parameters})
+    items = {
+        name: item_of(one, f"the parameter `{name}` of `{label}`") for name, one in given.items()
+    }
+    what = f"what `{label}` yields" if shape.streams else f"the answer of `{label}`"
+    return items, item_of(answer, what, streams=shape.streams)
 
 
 def _item_type(shape: Shape, returns: Any) -> Any:

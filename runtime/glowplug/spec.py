@@ -12,6 +12,7 @@ Class = Literal["critical", "interactive", "standard", "batch"]
 Device = Literal["auto", "cpu", "cuda"]
 
 CHAIN_MAX = 8  # endpoints in one chain of calls; deeper is nearly always a loop
+AFFINITY_MAX = 128  # characters that name a session or a prefix; a hash of it will do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,35 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSpec:
+    """How calls are joined into one run of the code. `weight` and `key` themselves are functions in the code."""
+
+    max: int = 0  # calls in one batch; 0 = the code takes one call at a time
+    wait_ns: int = 0  # how long a batch that is not full may be held while the device is idle
+    weight_max: int = 0  # most weight of a batch: its calls times their largest, or the sum when `packed`; 0 = no bound
+    buckets: tuple[
+        int, ...
+    ] = ()  # sizes the engine was built for: a batch is filled up to the next of them
+    is_weighed: bool = False  # the code says how large a call is
+    is_keyed: bool = False  # the code says which calls may share a batch
+    packed: bool = False  # a batch costs the sum of its weights, not its calls times the largest
+    adaptive: bool = (
+        True  # sizes follow the learned cost and the deadlines; False = always as full as can be
+    )
+    isolate: bool = (
+        True  # a batch that fails is tried again in halves, so that only the calls at fault fail
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTuning:
+    """What an operator changed of a batch while it runs; None = as the code says."""
+
+    max: int | None = None
+    wait_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSpec:
     """What runs: name, code, contract, needs. How many run is in `Policy`, not here."""
 
@@ -75,6 +105,8 @@ class EndpointSpec:
     needs: Needs = field(default_factory=Needs)
     image: ImageSpec = field(default_factory=ImageSpec)
     concurrency: int = 1
+    batch: BatchSpec = field(default_factory=BatchSpec)
+    retry_safe: bool = False  # a call that may have run may run again
     timeouts: Timeouts = field(default_factory=Timeouts)
     env: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
@@ -103,6 +135,8 @@ class Policy:
     zero_after_ns: int = 5 * MINUTE
     hold: int = 100  # calls that may wait while no replica is ready
     auth: Auth = "key"
+    priority: Class = "standard"  # of calls that do not say
+    batch: BatchTuning = field(default_factory=BatchTuning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,31 +1,26 @@
 """How good is the path from call to answer? Cold start, rollback under load, idle memory, CPU per call beside mosec."""
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dataplane.answers import PEERS, echo
+from dataplane.loads import hammer
+from dataplane.rounds import Bench, Deployed
+from dataplane.servers import MissingPeerError, running
 from place import Place, place
-from report import HERE, cpu_seconds, figure, median, note, pss_mib, tree
+from report import figure, median, note, pss_mib, tree
 
-PEERS = HERE / "peers"
 COLD_RUNS = 7
 ROUNDS = 5
-SECONDS = 3
+SECONDS = 3.0
 CONNECTIONS = 64
 RATE = 200
 LOAD_S = 6.0
 ROLLBACKS = 3
-MOSEC_PORT = 18_123
-MOSEC_VENV = (
-    Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "glowplug-bench" / "mosec"
-)
 
 HELLO = """from glowplug import Scale, endpoint
 
@@ -146,99 +141,31 @@ def idle_memory(here: Place) -> None:
     figure("path", "idle_pss_mib", pss_mib(pids), unit="MiB", n=1, processes=len(pids))
 
 
-def wrk(url: str, env: dict[str, str], pids: list[int]) -> float:
-    """Return the CPU microseconds a call costs the whole process tree."""
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{SECONDS}s",
-        "-s",
-        str(PEERS / "echo.lua"),
-        url,
-    ]
-    before = cpu_seconds(pids)
-    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=True)
-    used = cpu_seconds(pids) - before
-    line = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))
-    record = json.loads(line[5:])
-    assert record["errors"] == record["bad"] == 0, record
-    return 1e6 * used / int(record["n"])
-
-
-def start_mosec() -> subprocess.Popen[bytes]:
-    """Start the peer from a virtual environment of its own."""
-    python = MOSEC_VENV / "bin" / "python"
-    if not python.exists():
-        note(f"installing mosec into {MOSEC_VENV}")
-        subprocess.run([sys.executable, "-m", "venv", str(MOSEC_VENV)], check=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "mosec", "msgspec", "numpy"], check=True
-        )
-    command = [
-        str(python),
-        str(PEERS / "mosec_app.py"),
-        "--address",
-        "127.0.0.1",
-        "--port",
-        str(MOSEC_PORT),
-    ]
-    return subprocess.Popen(
-        [*command, "--timeout", "30000", "--log-level", "error"], start_new_session=True
-    )
-
-
-def until_open(port: int) -> None:
-    """Wait until something listens."""
-    import socket
-
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise SystemExit(f"nothing listens on {port}")
-
-
 def echo_ratio(here: Place) -> None:
-    """CPU per echo call beside mosec, alternating in one run."""
-    if shutil.which("wrk") is None:
-        subprocess.run(["apt-get", "install", "-y", "-q", "wrk"], check=False, capture_output=True)
-    if shutil.which("wrk") is None:
-        figure(
-            "path",
-            "echo_cpu_ratio_mosec",
-            None,
-            unit="ratio",
-            n=0,
-            reason="wrk is not installed: apt-get install wrk",
-        )
-        return
+    """CPU per echo call beside mosec, alternating in one run; `make bench-dataplane` has the other peers."""
+    call = echo()
     here.run("deploy", str(PEERS / "echo_app.py"))
-    body = {"BENCH_BODY": str(PEERS / "echo.json")}
-    mosec = start_mosec()
+    ours = Deployed(here, "bench")
     try:
-        until_open(MOSEC_PORT)
-        time.sleep(1.0)
-        key = body | {"BENCH_KEY": here.key}
-        targets = {
-            "glowplug": (f"{here.url}/bench/echo-async", key, here.pid),
-            # One permit means one call in flight, and a wake-up of both processes for each: told beside the figure.
-            "glowplug, plain def": (f"{here.url}/bench/echo", key, here.pid),
-            "mosec": (f"http://127.0.0.1:{MOSEC_PORT}/inference", body, mosec.pid),
-        }
-        costs: dict[str, list[float]] = {name: [] for name in targets}
-        for number in range(ROUNDS + 1):
-            for name, (url, env, pid) in targets.items():
-                cost = wrk(url, env, tree(pid))
-                if number:  # the first round warms up
-                    costs[name].append(cost)
-    finally:
-        os.killpg(mosec.pid, signal.SIGKILL)
-        mosec.wait()
-    ours, theirs = median(costs["glowplug"]), median(costs["mosec"])
-    peers = {name: round(median(values), 1) for name, values in costs.items()}
-    figure("path", "echo_cpu_ratio_mosec", ours / theirs, unit="ratio", n=ROUNDS, peers=peers)
+        with ExitStack() as stack:
+            targets = {
+                "glowplug": ours.server("echo-async"),
+                # One permit means one call at a time: told beside the figure.
+                "glowplug, plain def": ours.server("echo"),
+                "mosec": stack.enter_context(running("mosec", "echo", call, pinned=False)),
+            }
+            loads = {name: partial(hammer, one, call, CONNECTIONS) for name, one in targets.items()}
+            samples = Bench(ROUNDS, SECONDS, stack).alternate(loads, {})
+    except MissingPeerError as error:
+        figure("path", "echo_cpu_ratio_mosec", None, unit="ratio", n=0, reason=str(error))
+        return
+    told = samples.told("cpu_us")
+    ratio: float | None = None
+    if flaw := samples.flaw("glowplug") or samples.flaw("mosec"):
+        told["reason"] = flaw
+    else:
+        ratio = samples.typical("glowplug", "cpu_us") / samples.typical("mosec", "cpu_us")
+    figure("path", "echo_cpu_ratio_mosec", ratio, unit="ratio", n=ROUNDS, **told)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,26 @@ WAIT_S = 60.0
 class Place:
     """A running router and node in a temporary home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, prefix: Sequence[str] = ()) -> None:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")
         }
         self.home = home
         self.env = kept | {"GLOWPLUG_HOME": str(home)}
-        self.run("up", "--detach", "--port", "0")
+        self.run("up", "--detach", "--port", "0", prefix=prefix)
         profile = json.loads((home / "profiles.json").read_text())["profiles"]["local"]
         self.url, self.key = profile["url"], profile["key"]
         self.pid = int(json.loads((home / "router" / "up.json").read_text())["pid"])
 
-    def run(self, *words: str) -> Any:
-        """Run a verb with --json and return its last document."""
-        done = subprocess.run(
-            [GLOWPLUG, *words, "--json"], env=self.env, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"glowplug {' '.join(words)}: {done.stdout}{done.stderr}")
+    def run(self, *words: str, prefix: Sequence[str] = ()) -> Any:
+        """Run a verb with --json, behind a command such as taskset, and return its last document."""
+        command = [*prefix, GLOWPLUG, *words, "--json"]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False)
         lines = done.stdout.strip().splitlines()
+        if done.returncode != 0:
+            raise SystemExit(
+                f"glowplug {' '.join(words)}: {lines[-1] if lines else ''}{done.stderr}"
+            )
         return json.loads(lines[-1]) if lines else None
 
     def connect(self) -> http.client.HTTPConnection:
@@ -74,10 +75,10 @@ class Place:
 
 
 @contextmanager
-def place() -> Iterator[Place]:
+def place(prefix: Sequence[str] = ()) -> Iterator[Place]:
     """Start a router, and stop it whatever happens."""
     with tempfile.TemporaryDirectory(prefix="gp") as name:
-        here = Place(Path(name))
+        here = Place(Path(name), prefix)
         try:
             yield here
         finally:

@@ -15,6 +15,8 @@ ROOT = HERE.parent.parent
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 TARGETS: dict[str, dict[str, dict[str, float]]] = tomllib.loads((HERE / "figures.toml").read_text())
 
+PRINTED: set[tuple[str, str]] = set()  # figures of this run
+
 
 def figure(bench: str, name: str, value: float | None, *, unit: str, n: int, **more: Any) -> None:
     """Print one figure. A value of None needs `reason=`; one bounded by zero needs `exercised=` and `control=`."""
@@ -25,6 +27,7 @@ def figure(bench: str, name: str, value: float | None, *, unit: str, n: int, **m
         assert "reason" in more, name
     if bound == 0:
         assert more["exercised"] > 0 and more["control"] > 0, (name, more)
+    PRINTED.add((bench, name))
     line = {
         "bench": bench,
         "figure": name,
@@ -34,6 +37,23 @@ def figure(bench: str, name: str, value: float | None, *, unit: str, n: int, **m
         "better": better,
         "met": value is not None
         and (value <= target["max"] if "max" in target else value >= target["min"]),
+        "command": f"make bench-{bench}",
+        "device": f"{os.cpu_count()}-core CPU",
+        "n": n,
+        **more,
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def beside(bench: str, name: str, value: float | None, *, unit: str, n: int, **more: Any) -> None:
+    """Print a line that has no target: it is there to be seen beside the figures."""
+    line = {
+        "bench": bench,
+        "figure": name,
+        "value": None if value is None else round(value, 4),
+        "unit": unit,
+        "target": None,
         "command": f"make bench-{bench}",
         "device": f"{os.cpu_count()}-core CPU",
         "n": n,
@@ -78,18 +98,6 @@ def tree(root: int) -> list[int]:
         found.append(pid)
         todo += children.get(pid, [])
     return found
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    """Return the CPU time processes have used so far."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / CLOCK_HZ
 
 
 def pss_mib(pids: list[int]) -> float:

@@ -6,22 +6,30 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import pytest
 
-from glowplug.clock import MINUTE, SystemClock
+from glowplug.clock import MINUTE, SECOND, SystemClock
 from glowplug.errors import CallError
 from glowplug_router.objects.directory import DirectoryObjects
 from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.ports import ObjectStore
+from glowplug_router.signatures import SignedObject, Signer
 
 LIMIT = 10 * 1024 * 1024
 
 
 @pytest.fixture(params=["memory", "directory"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return MemoryObjects() if request.param == "memory" else DirectoryObjects(tmp_path / "objects")
+    if request.param == "memory":
+        return MemoryObjects(signer=SIGNER)
+    return DirectoryObjects(tmp_path / "objects", signer=SIGNER)
+
+
+SIGNER = Signer("5e" * 32)
+SCOPES = ("0" * 32, "a" * 32)
 
 
 def digest(data: bytes) -> str:
@@ -118,6 +126,77 @@ async def test_a_deleted_object_is_missing_and_deleting_again_is_no_error(
     assert await objects.missing([digest(b"a")]) == (digest(b"a"),)
 
 
+async def test_what_lies_in_a_scope_is_nowhere_else(objects: ObjectStore) -> None:
+    name = digest(b"mine")
+    mine, yours = (objects.scope(scope) for scope in SCOPES)
+    await mine.put(name, pieces(b"mine"), LIMIT)
+
+    assert await read(objects.scope(SCOPES[0]), name) == b"mine"
+    assert await mine.missing([name]) == ()
+    assert await yours.missing([name]) == await objects.missing([name]) == (name,)
+    assert await objects.kept() == await yours.kept() == {}
+    assert list(await mine.kept()) == [name]
+    with pytest.raises(CallError):
+        await read(yours, name)
+
+
+async def test_scopes_that_hold_something_are_named(objects: ObjectStore) -> None:
+    name = digest(b"x")
+    assert await objects.scopes() == ()
+    for scope in SCOPES:
+        await objects.scope(scope).put(name, pieces(b"x"), LIMIT)
+
+    assert await objects.scopes() == SCOPES
+    await objects.scope(SCOPES[0]).delete(name)
+    assert await objects.scopes() == SCOPES[1:]
+
+
+@pytest.mark.parametrize("bad", ["", "..", "../" * 10 + "ab", "A" * 32, "a" * 33])
+async def test_what_is_no_scope_is_refused(objects: ObjectStore, bad: str) -> None:
+    with pytest.raises(CallError) as refused:
+        objects.scope(bad)
+
+    assert refused.value.code == "bad_request"
+
+
+async def test_signed_urls_are_for_one_object_one_method_and_a_while(objects: ObjectStore) -> None:
+    name = digest(b"x")
+    one = SignedObject(SCOPES[0], name, 1)
+    put = objects.scope(SCOPES[0]).signed_put(name, 1, 10 * SECOND)
+    get = objects.scope(SCOPES[0]).signed_get(name, 1, 10 * SECOND)
+
+    assert opened("PUT", put, 9 * SECOND) == opened("GET", get, 9 * SECOND) == one
+    for method, url, now_ns in (
+        ("GET", put, 0),
+        ("PUT", get, 0),
+        ("PUT", put, 10 * SECOND),
+        ("PUT", put.replace("size=1", "size=2"), 0),
+    ):
+        with pytest.raises(CallError):
+            opened(method, url, now_ns)
+    with pytest.raises(CallError):
+        objects.scope(SCOPES[0]).signed_put("sha256:../x", 1, 0)
+
+
+def opened(method: str, url: str, now_ns: int) -> SignedObject:
+    parts = urlsplit(url)
+    return SIGNER.opened(method, parts.path, dict(parse_qsl(parts.query)), now_ns)
+
+
+async def test_an_upload_that_runs_is_not_swept_when_its_scope_is_asked_for(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"x" * 2_000_000
+        objects.scope(SCOPES[0])
+        yield b"x"
+
+    data = b"x" * 2_000_001
+    await objects.scope(SCOPES[0]).put(digest(data), slowly(), LIMIT)
+
+    assert await objects.scope(SCOPES[0]).missing([digest(data)]) == ()
+
+
 async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     objects = DirectoryObjects(tmp_path)
 
@@ -132,13 +211,14 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_what_a_killed_router_left_half_written_is_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "sha256" / "ab"
-    folder.mkdir(parents=True)
-    (folder / ".part-1234").write_bytes(b"half")
+    folders = [tmp_path / "sha256" / "ab", tmp_path / "scopes" / SCOPES[0] / "sha256" / "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / ".part-1234").write_bytes(b"half")
 
     DirectoryObjects(tmp_path)
 
-    assert not list(folder.iterdir())
+    assert not [path for folder in folders for path in folder.iterdir()]
 
 
 async def test_a_full_disk_is_said_to_be_full_and_nothing_is_kept(tmp_path: Path) -> None:

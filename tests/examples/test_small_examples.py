@@ -9,12 +9,15 @@ from types import ModuleType
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from glowplug import context
+from glowplug.calls import TypedFormat
 from glowplug.context import Answer, CallContext, Outgoing
 from glowplug.endpoints import ClassEndpoint, DeclaredEndpoint, Endpoint
 from glowplug.errors import UnavailableError
+from glowplug.forms import decoded, encoded, form_of
 from glowplug.testing import local
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -126,6 +129,24 @@ async def test_streaming_goes_on_from_any_prompt(
     generate: ClassEndpoint[..., Any] = example("streaming/app.py").Generate
     with local(generate) as model:
         assert len([word async for word in model(prompt, tokens=3, pause_s=0)]) == 3
+
+
+def test_spectrum_finds_the_tone_in_the_sound(example: Callable[[str], ModuleType]) -> None:
+    spectrum = example("spectrum/app.py").spectrum
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    form = TypedFormat(spectrum.contract)
+    kind, body = form.request((tone,), {"gain": 0.5})
+    arguments, _ = decoded(spectrum.contract, form_of((("content-type", kind),)), body)
+
+    picture = spectrum(**arguments)
+    headers, answer = encoded(spectrum.contract, form_of((("accept", form.accept(kind)),)), picture)
+    received = form.value(Answer(status=200, headers=dict(headers), body=bytes(answer)))
+
+    assert (received.shape, received.dtype) == ((61, 257), np.float32)
+    assert received.mean(axis=0).argmax() * 16000 / 512 == 1000
+    assert (received == picture).all()
+    with pytest.raises(ValueError, match="at least 512"):
+        spectrum(tone[:511])
 
 
 def test_compose_asks_its_two_neighbours(example: Callable[[str], ModuleType]) -> None:

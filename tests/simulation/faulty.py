@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import count
 
+from glowplug.clock import SECOND
 from glowplug_router.dispatch import (
     CallArrived,
     CallEnded,
@@ -14,6 +15,7 @@ from glowplug_router.dispatch import (
     ReplicaLost,
     ReplicaReady,
     Send,
+    VersionSet,
     step,
 )
 from glowplug_router.plan import plan
@@ -70,8 +72,51 @@ def leaves_permits_idle(state: DispatchState, event: Event, now_ns: int) -> Effe
     for replica in state.replicas.values():
         if len(replica.calls) == replica.permits:
             replica.permits += 1
+            replica.usable += 1
             replica.version.pool.settle(replica)
     return effects
+
+
+def forgets_those_that_made_way(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    effects = step(state, event, now_ns)
+    if not isinstance(event, CallArrived):
+        return effects
+    full = ("hold_full", "overloaded")
+    return tuple(
+        e
+        for e in effects
+        if not (isinstance(e, Refuse) and e.code in full and e.call != event.call)
+    )
+
+
+def sends_nested_calls_ahead(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, CallArrived):
+        event = replace(event, parent=0)
+    return step(state, event, now_ns)
+
+
+def sends_after_the_deadline(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, CallArrived):
+        event = replace(event, deadline_ns=event.deadline_ns + 5 * SECOND)
+    return step(state, event, now_ns)
+
+
+def runs_everything_again(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, VersionSet):
+        event = replace(event, retry_safe=True)
+    return step(state, event, now_ns)
+
+
+def knows_no_tenants(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    if isinstance(event, CallArrived):
+        event = replace(event, tenant="")
+    return step(state, event, now_ns)
+
+
+def never_serves_the_lower_first(state: DispatchState, event: Event, now_ns: int) -> Effects:
+    for version in state.versions.values():
+        version.classes.credit = [0.0, 0.0, 0.0, 0.0]
+    return step(state, event, now_ns)
 
 
 def plans_above_max(
@@ -152,7 +197,16 @@ class HoardingNode(SimNode):
 
 
 FAULTS: dict[str, tuple[Subject, ...]] = {
-    "answered_once": (Subject(step=forgets_refusals), Subject(step=refuses_twice)),
+    "answered_once": (
+        Subject(step=forgets_refusals),
+        Subject(step=refuses_twice),
+        Subject(step=forgets_those_that_made_way),
+    ),
+    "ahead": (Subject(step=sends_nested_calls_ahead),),
+    "expired": (Subject(step=sends_after_the_deadline),),
+    "run_once": (Subject(step=runs_everything_again),),
+    "tenant_share": (Subject(step=knows_no_tenants),),
+    "class_share": (Subject(step=never_serves_the_lower_first),),
     "one_owner": (Subject(step=sends_to_two),),
     "permits": (Subject(step=ignores_permits),),
     "no_dispatch_to_leaving": (Subject(step=ignores_leaving),),

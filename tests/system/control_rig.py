@@ -29,6 +29,7 @@ from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.providers.local import LocalProvider
 from glowplug_router.records import Snapshot
 from glowplug_router.settings import ControllerSettings
+from glowplug_router.signatures import Signer
 from glowplug_router.store.memory import MemoryStore
 
 PATIENCE_S = 20.0
@@ -171,8 +172,9 @@ class Agent:
 @asynccontextmanager
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     home = Home(tmp_path)
-    objects, secrets = MemoryObjects(), FileSecrets(home.router / "secrets.json")
     store = MemoryStore()
+    signer = Signer(await store.setting("token_secret", "5e" * 32))
+    objects, secrets = MemoryObjects(signer=signer), FileSecrets(home.router / "secrets.json")
     snapshots: list[Snapshot] = []
 
     async def from_controller(exchange: Exchange) -> None:

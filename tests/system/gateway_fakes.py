@@ -52,6 +52,9 @@ class RankLink(FrameProtocol):
         self.rank.links.append(self)
         self.greet()
 
+    def lost(self, error: Exception | None) -> None:
+        self.rank.was_left.set()
+
     def greet(self, state: str = "ready") -> None:
         rank = self.rank
         hello = Hello("replica", rank.name, permits=rank.permits, version=rank.version, state=state)
@@ -74,8 +77,10 @@ class RankLink(FrameProtocol):
         elif rid in self.answers and not self.answers[rid].done():
             self.answers[rid].set_result((kind, meta, body))
 
-    def answer(self, rid: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
-        response = Response(200, headers, "yes", (("run", 1_000_000),))
+    def answer(
+        self, rid: int, body: bytes, headers: Headers = JSON_HEADERS, run_ns: int = 1_000_000
+    ) -> None:
+        response = Response(200, headers, "yes", (("run", run_ns),))
         self.send(Kind.RESPONSE, rid, pack(response), body, FLAG_END)
 
     def fail(
@@ -113,6 +118,7 @@ class FakeRank:
     cancelled: list[int] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    was_left: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def route(self) -> RouteReplica:

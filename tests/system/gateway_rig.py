@@ -1,6 +1,7 @@
 """How is a whole gateway tried in one process? Real sockets around it, and a client that sends what it is told."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -131,7 +132,8 @@ class Rig:
         return rank
 
     async def connect(self) -> "Client":
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        with anyio.fail_after(8):
+            client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
         self.clients.append(client)
         return client
 
@@ -207,12 +209,19 @@ class Client:
     def close(self) -> None:
         self.writer.close()
 
+    @property
+    def has_answer(self) -> bool:
+        """Say whether something has come that nobody has read, or the end."""
+        return bool(self.reader._buffer) or self.reader.at_eof()  # type: ignore[attr-defined]  # StreamReader does not tell
+
+    def reader_pauses(self) -> None:
+        """Take no more bytes from the network."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of both directions
+
     async def gone(self) -> None:
         self.writer.transport.abort()
-        try:
+        with anyio.move_on_after(5), contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass
 
     async def head(self) -> tuple[int, dict[str, str]]:
         with anyio.fail_after(8):

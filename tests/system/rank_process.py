@@ -1,6 +1,7 @@
 """How does a test play agent and gateway to a real rank process?"""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -273,6 +274,21 @@ async def _dial_agent(
                 said = Path(f"{launch.log_path}.out").read_text()
                 assert process.poll() is None, said
                 await anyio.sleep(0.005)
+
+
+async def begun(gate: Path) -> int:
+    """Wait until code waits at a gate (it reads a FIFO); the gate opens when the descriptor is closed."""
+    with anyio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody reads yet
+                await anyio.sleep(0.005)
+
+
+async def open_gate(gate: Path) -> None:
+    """Let what waits at a gate go on."""
+    os.close(await begun(gate))
 
 
 def items(frames: list[Frame]) -> bytes:

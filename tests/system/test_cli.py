@@ -135,8 +135,8 @@ def test_a_stream_is_shown_item_by_item_asked_for_or_not(terminal: Terminal) -> 
     assert [json.loads(line)["output"] for line in lines] == [{"i": 0}, {"i": 1}]
 
 
-def test_version_class_and_timeout_are_taken(terminal: Terminal) -> None:
-    options = ("--class", "batch", "--timeout", "10s")
+def test_version_priority_and_timeout_are_taken(terminal: Terminal) -> None:
+    options = ("--priority", "batch", "--timeout", "10s")
 
     assert terminal.ok("call", "shop/greet@v1", "-i", "name=Ada", *options).out == "Hello, Ada!\n"
 

@@ -168,10 +168,10 @@ def test_the_callers_patience_ends_a_call(router: Place) -> None:
         router,
         """
 import time
-assert naps.using(timeout="10s").remote(0) == "awake"
+assert naps.using(deadline="10s").remote(0) == "awake"
 began = time.monotonic()
 try:
-    naps.using(timeout="300ms").remote(3)
+    naps.using(deadline="300ms").remote(3)
 except DeadlineError as error:
     assert error.code == "deadline", error.code
 else:

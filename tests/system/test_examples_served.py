@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from glowplug.tensors import read_safetensors
 from system.place import Answer, Place, place
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,7 +30,7 @@ def identify(data: bytes) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with place(tmp_path_factory.mktemp("examples")) as here:
-        for name in ("hello", "streaming", "compose"):
+        for name in ("hello", "streaming", "compose", "spectrum"):
             here.run("deploy", str(EXAMPLES / name / "app.py"))
         yield here
 
@@ -64,6 +66,17 @@ def test_streaming_gives_the_same_words_as_events_and_as_lines(router: Place) ->
     assert [name for name, _ in events] == ["output"] * 8 + ["done"]
     assert all(isinstance(word, str) for _, word in events[:-1])
     assert [(line["event"], line["data"]) for line in lines] == events
+
+
+def test_spectrum_takes_a_file_and_writes_one(router: Place, tmp_path: Path) -> None:
+    tone, picture = tmp_path / "tone.npy", tmp_path / "picture.safetensors"
+    np.save(tone, np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32))
+
+    router.run("call", "spectrum/spectrum", "-i", f"samples=@{tone}", "-o", str(picture))
+
+    tensors, _ = read_safetensors(picture.read_bytes())
+    found = np.frombuffer(tensors["output"].data, np.float32).reshape(tensors["output"].shape)
+    assert found.mean(axis=0).argmax() * 16000 / 512 == 1000
 
 
 def test_compose_asks_its_other_endpoints_through_the_gateway(router: Place) -> None:

@@ -33,7 +33,7 @@ async def test_a_call_reaches_its_replica_with_what_it_may_know_and_comes_back(
             "Traceparent": trace,
         }
         reply = await rig.post(
-            "/app/echo?a=1", b"hello", Glowplug_Class="batch", Idempotency_Key="k", **headers
+            "/app/echo?a=1", b"hello", Glowplug_Priority="batch", Idempotency_Key="k", **headers
         )
         infer = rank.calls[0][1]
 
@@ -109,9 +109,10 @@ async def test_wishes_are_checked_and_kept(tmp_path: Path) -> None:
             await rig.post(Prefer="respond-async"),
             await rig.post(Glowplug_Deadline="soon"),
             await rig.post(Glowplug_Deadline="-1"),
-            await rig.post(Glowplug_Class="royal"),
+            await rig.post(Glowplug_Priority="royal"),
+            await rig.post(Cancel_After="soon"),
         ]
-        assert [(reply.status, reply.code) for reply in bad] == [(400, "bad_request")] * 4
+        assert [(reply.status, reply.code) for reply in bad] == [(400, "bad_request")] * 5
         assert b"no jobs yet" in bad[0].body
         assert not rank.calls
 

@@ -1,9 +1,11 @@
 """Who gets in, and where? Keys, scopes, pages, and every path that is not an endpoint."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from glowplug.spec import Class
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.records import RouteKey
 from system.gateway_rig import Rig, endpoint, gateway, key, request, version
@@ -164,3 +166,55 @@ async def test_a_public_endpoint_needs_no_key(tmp_path: Path) -> None:
         assert (await rig.post(token="wrong")).status == 200
         assert (await rig.post("/app/none", token="")).status == 401
         assert rank.calls[0][1].tenant == "public"
+
+
+# -- priorities ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scopes", "usual", "asked", "status"),
+    [
+        ((), "standard", "", 200),
+        ((), "standard", "standard", 200),
+        ((), "standard", "batch", 200),
+        ((), "standard", "interactive", 403),
+        ((), "interactive", "interactive", 200),
+        ((), "interactive", "critical", 403),
+        ((), "batch", "standard", 403),
+        (("priority:interactive",), "batch", "interactive", 200),
+        (("priority:interactive",), "batch", "critical", 403),
+        (("priority:critical",), "standard", "interactive", 200),
+    ],
+)
+async def test_a_caller_may_lower_a_calls_priority_and_raise_it_only_with_a_key_for_that(
+    tmp_path: Path, scopes: tuple[str, ...], usual: Class, asked: str, status: int
+) -> None:
+    async with gateway(tmp_path) as rig:
+        route, token = key("invoke:*", *scopes)
+        rig.keys.append(route)
+        rank = await rig.rank("r1", "app/echo@1")
+        await rig.publish(
+            endpoint("app/echo", version(replicas=(rank.route,)), default_class=usual)
+        )
+        headers = {"Glowplug_Priority": asked} if asked else {}
+        reply = await rig.ask(request("POST", "/app/echo", b"{}", token=token, **headers))
+
+        assert reply.status == status
+        assert [infer.klass for _, infer, _ in rank.calls] == (
+            [asked or usual] if status == 200 else []
+        )
+        if status == 403:
+            problem = json.loads(reply.body)
+            assert (problem["code"], reply.headers["glowplug-executed"]) == ("forbidden", "no")
+            assert f"--scope priority:{asked}" in problem["hint"]
+
+
+async def test_a_caller_without_a_key_cannot_raise_the_priority_of_a_public_endpoint(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        rank = await rig.rank("r1", "app/echo@1")
+        await rig.publish(endpoint("app/echo", version(replicas=(rank.route,)), auth="public"))
+
+        assert (await rig.post(token="", Glowplug_Priority="batch")).status == 200
+        assert (await rig.post(token="", Glowplug_Priority="critical")).status == 403

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 
 from glowplug.clock import SECOND
-from glowplug.wire.frames import Kind
-from glowplug.wire.messages import Infer, unpack_failure, unpack_response
+from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.messages import Infer, Response, pack, unpack_failure, unpack_response
 from system.gateway_fakes import RankLink
 from system.gateway_rig import Rig, endpoint, gateway, request, until, version
 
@@ -158,7 +158,7 @@ async def nested(rig: Rig, *, change: dict[str, object]) -> tuple[int, bytes, by
             "/app/echo",
             b"x",
             token=rig.token,
-            Glowplug_Class="batch",
+            Glowplug_Priority="batch",
             Glowplug_Deadline="5",
         )
     )
@@ -246,3 +246,17 @@ async def test_a_call_that_waits_for_its_own_permit_is_a_deadlock(tmp_path: Path
             kind, meta, _ = await rank.links[0].call_on(again, b"")
 
         assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "deadlock")
+
+
+async def test_batches_that_a_replica_tells_of_are_counted(tmp_path: Path) -> None:
+    def batched(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        said = Response(200, (), "yes", (("run", 1),), batch=3, flush="full")
+        link.send(Kind.RESPONSE, rid, pack(said), body, FLAG_END)
+
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one(batched)
+        assert (await rig.post()).status == 200
+        text = (await rig.get("/metrics")).body.decode()
+
+        assert 'glowplug_batches_total{app="app",endpoint="echo",reason="full"} 1.0' in text
+        assert 'glowplug_batch_size_sum{app="app",endpoint="echo",version="1"} 3.0' in text

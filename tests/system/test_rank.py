@@ -283,13 +283,10 @@ async def test_a_generator_streams_typed_events(tmp_path: Path) -> None:
                 rank.gateway.open(b'{"count": 2}', _accepting("text/event-stream"))
             )
 
-            assert [one.kind for one in frames] == [
-                Kind.RESPONSE,
-                Kind.CHUNK,
-                Kind.CHUNK,
-                Kind.CHUNK,
-                Kind.END,
-            ]
+            # One head, then items in as many frames as they were ready at, then the end.
+            kinds = [Kind(one.kind) for one in frames]
+            assert (kinds[0], kinds[-1]) == (Kind.RESPONSE, Kind.END)
+            assert set(kinds[1:-1]) == {Kind.CHUNK}
             assert (
                 dict(unpack_response(frames[0].meta).headers)["content-type"] == "text/event-stream"
             )

@@ -44,7 +44,7 @@ class Embed:
 
 assert_type(plain(1), list[float])
 assert_type(plain.remote(x=1, label="b"), list[float])
-assert_type(plain.using(timeout="1s").remote(1), list[float])
+assert_type(plain.using(deadline="1s").remote(1), list[float])
 assert_type(later.remote(1), dict[str, int])
 assert_type(counted(1), Iterator[int])
 assert_type(counted.stream(1), Generator[int, None, None])

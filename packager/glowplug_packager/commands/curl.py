@@ -9,10 +9,12 @@ from glowplug.spec import EndpointDecl, Json
 BYTES_MAX = 1_000  # a longer example of bytes makes no line that one could read
 
 
-def curl_line(url: str, key: str, decl: EndpointDecl, file: str) -> str:
+def curl_line(url: str, key: str, decl: EndpointDecl, file: str, ca: str = "") -> str:
     """Return a command that works as pasted into a shell; `file` is sent where no example has the bytes."""
     spec, schema = decl.spec, decl.spec.schema
     words = ["curl", "-sS", f"{url}/{spec.app}/{spec.name}"]
+    if ca:
+        words += ["--cacert", ca]
     if schema.streams:
         words.insert(2, "-N")  # show each piece as it comes
     if decl.policy.auth == "key":

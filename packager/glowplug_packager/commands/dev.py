@@ -50,8 +50,10 @@ def dev(out: Output, file: Path, port: int, root: Path | None) -> None:
     with (
         Saves(find_root(file) if root is None else root, but=home().root) as saves,
         own_router(place, port, out) as here,
-        Control(here.url, here.key) as control,
-        Control(here.url, here.key) as ears,  # closed before the router, which would wait for it
+        Control(here.url, here.key, ca=here.ca) as control,
+        Control(
+            here.url, here.key, ca=here.ca
+        ) as ears,  # closed before the router, which would wait for it
     ):
         work = Work(out, control, file, root, place)
         try:
@@ -67,7 +69,7 @@ def dev(out: Output, file: Path, port: int, root: Path | None) -> None:
 def _stopping(here: Place) -> str:
     """Say what the end waits for."""
     try:
-        calls = calls_in_flight(here.url, here.key)
+        calls = calls_in_flight(here.url, here.key, here.ca)
     except KeyboardInterrupt:  # asked a second time meanwhile: the next thing is the end itself
         calls = 0
     if not calls:

@@ -132,9 +132,9 @@ def _place_at(url: str, place: Home) -> Place:
     for tries_left in range(CONTROL_WAIT_TRIES, -1, -1):
         here = load(place.profiles).places.get("local", Place(url))
         try:
-            with Control(url, here.key) as control:
+            with Control(url, here.key, ca=here.ca) as control:
                 control.get("/health")
-            return Place(url, here.key)
+            return Place(url, here.key, ca=here.ca)
         except CallError:
             if not tries_left:
                 raise

@@ -53,7 +53,7 @@ def publish(
         if last.get("step") != "done":
             raise cut_off(prepared.release.app)
     curls = {
-        decl.spec.name: curl_line(control.url, control.key, decl, file)
+        decl.spec.name: curl_line(control.url, control.key, decl, file, control.ca)
         for decl, _ in prepared.release.endpoints
     }
     board = progress.board

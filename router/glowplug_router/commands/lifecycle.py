@@ -1,6 +1,7 @@
 """How does a router come up on this machine, and go down?"""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -11,7 +12,7 @@ from glowplug.errors import ConfigError, DefinitionError
 from glowplug.profiles import load
 from glowplug.settings import Home, home
 from glowplug.units import size_bytes
-from glowplug_router.settings import PORT, UpSettings
+from glowplug_router.settings import PORT, Tls, UpSettings
 from glowplug_router.supervisor.detach import run_detached
 from glowplug_router.supervisor.main import run_up
 from glowplug_router.supervisor.up_file import STOP_MAX_NS, Up, running
@@ -44,6 +45,9 @@ from glowplug_router.supervisor.up_file import down as stop_router
 @click.option(
     "--keep", is_flag=True, help="When it stops, leave replicas for the next `up` to adopt."
 )
+@click.option("--tls", is_flag=True, help="HTTPS, with a certificate that it makes and renews.")
+@click.option("--tls-cert", metavar="FILE", help="HTTPS, with a certificate of your own (PEM).")
+@click.option("--tls-key", metavar="FILE", help="Its key.")
 @verb
 def up(
     out: Output,
@@ -54,6 +58,9 @@ def up(
     body_limit: str,
     detach: bool,
     keep: bool,
+    tls: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
 ) -> None:
     """Start the router and a node on this machine: gateway, controller and agent.
 
@@ -66,6 +73,7 @@ def up(
         origins=origins,
         body_max_bytes=_size(body_limit),
         keep=keep,
+        tls=_tls(tls, tls_cert, tls_key),
     )
 
     def ready(url: str) -> None:
@@ -78,6 +86,17 @@ def up(
         ready(run_detached(settings, out.say))
     else:
         sys.exit(run_up(settings, out.say, ready))
+
+
+def _tls(own: bool, cert: str | None, key: str | None) -> Tls | None:
+    if (cert is None) != (key is None):
+        raise ConfigError(
+            "--tls-cert and --tls-key go together",
+            hint="`glowplug up --tls-cert fullchain.pem --tls-key privkey.pem`; `--tls` alone makes a pair",
+        )
+    if cert is not None and key is not None:
+        return Tls(cert=str(Path(cert).absolute()), key=str(Path(key).absolute()))
+    return Tls() if own else None
 
 
 def _size(text: str) -> int:
@@ -109,4 +128,4 @@ def _calls(place: Home, up: Up | None) -> int:
     if up is None:
         return 0
     local = load(place.profiles).places.get("local")
-    return calls_in_flight(up.url, local.key) if local is not None else 0
+    return calls_in_flight(up.url, local.key, local.ca) if local is not None else 0

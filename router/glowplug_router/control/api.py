@@ -6,21 +6,27 @@ from glowplug_router.control.api_access import Access
 from glowplug_router.control.api_apps import Apps
 from glowplug_router.control.deploy import Deployer
 from glowplug_router.control.parts import Parts
-from glowplug_router.control.routing import Call, application
+from glowplug_router.control.payloads import Payloads
+from glowplug_router.control.routing import Call, Signed, application
+from glowplug_router.signatures import PAYLOADS
+
+PATH = PAYLOADS + "/{digest}"
 
 
-def control_api(parts: Parts) -> Starlette:
+def control_api(parts: Parts, payloads: Payloads) -> Starlette:
     """Return the ASGI app."""
-    return application(calls(parts), parts.world.catalog, parts.clock)
+    signed = (Signed("PUT", PATH, payloads.put), Signed("GET", PATH, payloads.get))
+    return application(calls(parts, payloads), parts.world.catalog, parts.clock, signed)
 
 
-def calls(parts: Parts) -> tuple[Call, ...]:
+def calls(parts: Parts, payloads: Payloads) -> tuple[Call, ...]:
     """Return every call; a path's `{app}` is part of the scope where it has one."""
     apps, access = Apps(parts, Deployer(parts.world, parts.clock)), Access(parts)
     return (
         Call("POST", "/blobs/missing", "deploy", apps.missing),
         Call("PUT", "/blobs/{digest}", "deploy", apps.upload),
         Call("POST", "/deploy", "deploy", apps.deploy),  # and of the app that the body names
+        Call("POST", "/payloads", "invoke", payloads.announce),
         Call("GET", "/apps", "read", apps.all),
         Call("GET", "/apps/{app}", "read", apps.one),
         Call("GET", "/apps/{app}/history", "read", apps.history),

@@ -20,6 +20,7 @@ from glowplug_router.control.parts import Parts, answer, body_of, json_of
 from glowplug_router.control.request import patched, wanted
 from glowplug_router.control.steps import Step, failed, line
 from glowplug_router.control.trials import Tell
+from glowplug_router.control.tuning import check_tuning
 from glowplug_router.keys import allows
 from glowplug_router.ports import NodeLink
 from glowplug_router.records import Deployment
@@ -121,6 +122,7 @@ class Apps:
         if known is None:
             raise call_error("not_found", f"there is no endpoint {app}/{endpoint}", executed="no")
         policy = patched(known, await json_of(request, dict[str, Json]))
+        check_tuning(policy, catalog.routed(app).values(), endpoint)
         await catalog.set_policy(app, endpoint, policy)
         await self._parts.world.acted()
         return answer(policy)

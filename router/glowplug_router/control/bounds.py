@@ -12,6 +12,7 @@ import msgspec
 from glowplug.artifact import Bundle
 from glowplug.errors import CallError, DefinitionError, call_error
 from glowplug.names import resource_name
+from glowplug.options import WAIT_MAX_NS
 from glowplug.spec import EndpointSpec, Json, Policy, Schema
 from glowplug.units import DURATION_MAX_NS
 
@@ -36,6 +37,11 @@ def check_policy(policy: Policy) -> None:
             _within(name, value, 0, DURATION_MAX_NS)
         elif isinstance(value, int):
             _within(name, value, 0, COUNT_MAX)
+    batch = policy.batch
+    if batch.max is not None:
+        _within("batch.max", batch.max, 1, CONCURRENCY_MAX)
+    if batch.wait_ns is not None:
+        _within("batch.wait_ns", batch.wait_ns, 0, WAIT_MAX_NS)
     target = policy.target_concurrency
     if not math.isfinite(target) or not 0 <= target <= CONCURRENCY_MAX:
         raise refused(f"target_concurrency={target!r}: use 0 to {CONCURRENCY_MAX}")
@@ -47,6 +53,11 @@ def check_spec(spec: EndpointSpec) -> None:
     if not _TARGET.fullmatch(spec.target):
         raise refused(f"{name}: {spec.target[:80]!r} is no target; it has the form module:name")
     _within(f"{name}: concurrency", spec.concurrency, 1, CONCURRENCY_MAX)
+    _within(f"{name}: batch.max", spec.batch.max, 0, spec.concurrency)
+    _within(f"{name}: batch.wait_ns", spec.batch.wait_ns, 0, WAIT_MAX_NS)
+    _within(f"{name}: batch.weight_max", spec.batch.weight_max, 0, INTEGER_MAX)
+    for size in spec.batch.buckets:
+        _within(f"{name}: batch.buckets", size, 1, spec.batch.max)
     for limit, value in msgspec.to_builtins(spec.timeouts).items():
         _within(f"{name}: {limit}", value, 1, DURATION_MAX_NS)
     needs = spec.needs

@@ -9,7 +9,9 @@ from glowplug_router.keys import make_key, verify
 PROFILE = "local"
 
 
-async def ensure_local_key(catalog: Catalog, home: Home, url: str, clock: Clock) -> bool:
+async def ensure_local_key(
+    catalog: Catalog, home: Home, url: str, clock: Clock, ca: str = ""
+) -> bool:
     """Have the profile `local` lead here with a key that works; True when a key was made."""
     known = load(home.profiles)
     place = known.places.get(PROFILE, Place(url))
@@ -24,6 +26,6 @@ async def ensure_local_key(catalog: Catalog, home: Home, url: str, clock: Clock)
             name="made by `glowplug up`",
         )
         await catalog.add_key(record)
-    if not works or place.url != url:
-        save(known.with_place(PROFILE, Place(url, key)), home.profiles)
+    if not works or (place.url, place.ca) != (url, ca):
+        save(known.with_place(PROFILE, Place(url, key, ca=ca)), home.profiles)
     return not works

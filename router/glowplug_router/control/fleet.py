@@ -112,6 +112,17 @@ class Fleet:
         if book is not None:
             self._tell(book, replace(self._want(replica, version), swap=True))
 
+    def retune(self) -> None:
+        """Want of each replica's batches what its policy says by now."""
+        for book in self.nodes.values():
+            for replica, want in book.wants.items():
+                version = self._catalog.versions.get(want.version)
+                if want.spec.batch.max and version is not None:
+                    batch = self._catalog.policy(version).batch
+                    if batch != want.batch:
+                        book.wants[replica] = replace(want, batch=batch)
+                        book.number += 1
+
     def forget(self, replica: str) -> None:
         """Want a replica no more, at once."""
         book = self.book_of(replica)
@@ -157,6 +168,7 @@ class Fleet:
             bundle=bundle,
             bundle_digest=version.bundle_digest,
             dev=version.key in self.dev or bool(bundle.source_path),
+            batch=self._catalog.policy(version).batch,
         )
 
     # -- asking ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import msgspec
 from glowplug.wire.channel import Channel, Exchange
 from glowplug.wire.messages import to_json
 from glowplug_router.control.asgi_bridge import serve_asgi
+from glowplug_router.control.payloads import CHANNEL_PATH, Payloads
 from glowplug_router.control.world import World
 from glowplug_router.records import DemandReport, Snapshot
 
@@ -21,6 +22,7 @@ class Gateways:
 
     def __init__(self, world: World) -> None:
         self.app: ASGIApp | None = None  # the control API; given once it stands
+        self.payloads: Payloads | None = None  # given with it
         self._world = world
         self._channels: list[Channel] = []
         self._published = b""
@@ -47,6 +49,8 @@ class Gateways:
         if exchange.infer.path == "/-/demand":
             if self._world.demand.take(_demand(await exchange.body.read())):
                 self._world.changed.fire()
+        elif exchange.infer.path == CHANNEL_PATH and self.payloads is not None:
+            await self.payloads.serve(exchange)
         elif exchange.infer.protocol == "asgi" and self.app is not None:
             await serve_asgi(self.app, exchange)
         else:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from glowplug.arrays import SCHEMA_KEY
 from glowplug.problems import PROBLEMS
+from glowplug.schema import MSGPACK, SAFETENSORS
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.records import Deployment, Version
 from glowplug_router.telemetry.logging import logger
@@ -97,7 +99,11 @@ def _operation(version: Version, auth: str, schemas: dict[str, Json]) -> Json:
         **({"description": rest.strip()} if rest.strip() else {}),
         "tags": [f"{key}:{value}" if value else key for key, value in spec.tags] or [version.app],
         "security": [] if auth == "public" else [{"key": []}],
-        "requestBody": {"required": True, "content": _request(version, schemas)},
+        "requestBody": {
+            "required": True,
+            "description": _LARGE,
+            "content": _request(version, schemas),
+        },
         "responses": {"200": _response(version, schemas), **_problems()},
     }
 
@@ -112,11 +118,27 @@ def _request(version: Version, schemas: dict[str, Json]) -> Json:
         for number, example in enumerate(version.spec.examples, start=1)
     }
     content: Json = {
-        "application/json": {"schema": reference, **({"examples": examples} if examples else {})}
+        "application/json": {"schema": reference, **({"examples": examples} if examples else {})},
+        MSGPACK: {"schema": reference},
     }
+    if _has_tensors(schema.request):
+        content[SAFETENSORS] = {"schema": _TENSOR_FILE}
     if schema.files:
         content["multipart/form-data"] = {"schema": _multipart(schema.request, schema.files)}
     return content
+
+
+_TENSOR_FILE: Json = {
+    "type": "string",
+    "format": "binary",
+    "description": "A safetensors file: a tensor for each parameter (an answer that is one tensor is called `output`);"
+    " what is no tensor is JSON text in the metadata entry `json`.",
+}
+_LARGE = (
+    "Bodies over the router's limit (64 MiB unless it says otherwise) are uploaded first: `POST /-/api/payloads` with"
+    " `digest` and `size_bytes`, PUT to the URL it returns, then this call with `Glowplug-Payload: <reference>` and an"
+    " empty body."
+)
 
 
 def _multipart(request: Json, files: tuple[str, ...]) -> Json:
@@ -136,7 +158,21 @@ def _response(version: Version, schemas: dict[str, Json]) -> Json:
         content = {schema.media_type: {"schema": {"type": "string", "format": "binary"}}}
         return {"description": "The answer's bytes", "content": content}
     answer = _component(_name(version, "Response"), schema.response or {}, schemas)
-    return {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+    content = {"application/json": {"schema": answer}, MSGPACK: {"schema": answer}}
+    if _has_tensors(schema.response):
+        content[SAFETENSORS] = {"schema": _TENSOR_FILE}
+    return {"description": "The answer", "content": content}
+
+
+def _has_tensors(schema: Json) -> bool:
+    """Say whether a schema mentions a tensor anywhere; its depth was bounded when it was deployed."""
+    match schema:
+        case dict():
+            return SCHEMA_KEY in schema or any(map(_has_tensors, schema.values()))
+        case list():
+            return any(map(_has_tensors, schema))
+        case _:
+            return False
 
 
 def _problems() -> Json:

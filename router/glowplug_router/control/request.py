@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -96,7 +97,7 @@ def patched(policy: Policy, change: Mapping[str, object]) -> Policy:
     if unknown:
         raise refused(f"a policy has no {', '.join(unknown)}", f"it has {', '.join(sorted(known))}")
     try:
-        return checked_policy(msgspec.convert({**known, **change}, Policy))
+        return checked_policy(msgspec.convert(_merged(known, change), Policy))
     except msgspec.ValidationError as error:
         raise refused(f"the policy is not right: {error}", "") from error
 
@@ -159,3 +160,11 @@ def _draft(decl: EndpointDecl, digest: str, bundle: Bundle, wall_ns: int) -> tup
         created_wall_ns=wall_ns,
     )
     return version, bundle
+
+
+def _merged(known: Mapping[str, Any], change: Mapping[str, object]) -> dict[str, object]:
+    """Return what is known with what changes, of `batch` as well: its other member stays."""
+    batch = change.get("batch")
+    if not isinstance(batch, Mapping):
+        return {**known, **change}
+    return {**known, **change, "batch": {**known["batch"], **batch}}

@@ -18,6 +18,16 @@ from glowplug_router.records import (
     Version,
 )
 
+# What an agent calls a start's states -> what callers that wait for it are told.
+PHASES = {
+    "fetching": "fetch",
+    "building": "env",
+    "starting": "fork",
+    "loading": "load",
+    "warming": "warm",
+}
+PHASE_ORDER = ("launch", *PHASES.values())
+NO_ROOM = frozenset({"no_room", "makes_way", "waits_for_room"})  # the planner's rules
 FAILED_MAX_CHARS = 300  # of a failure's text in the table: the first line is what a caller needs
 
 
@@ -81,17 +91,18 @@ def _endpoints(
             and any(one.address and one.state in {"ready", "draining"} for one in found)
         ]
         stable = max(route.shares, key=lambda share: share.permille).version
-        first = versions[f"{name}@{stable}"]
+        policy = world.catalog.policy(versions[f"{name}@{stable}"])
         yield RouteEndpoint(
             app=deployment.app,
             endpoint=route.endpoint,
-            auth=world.catalog.policy(first).auth,
+            auth=policy.auth,
             versions=tuple(
                 _version(world, versions[key], shares.get(key, 0), replicas.get(key, ()))
                 for key in (*shares, *sorted(others))
             ),
             stable=stable,
             stopped=deployment.stopped,
+            default_class=policy.priority,
         )
 
 
@@ -121,10 +132,23 @@ def _version(
         queue_ns=version.spec.timeouts.queue_ns,
         start_ns=version.spec.timeouts.start_ns,
         run_ns=version.spec.timeouts.run_ns,
+        retry_safe=version.spec.retry_safe,
         failed=_failed(world, version, found),
         dev=version.key in world.fleet.dev,
         loss=_loss(world, version),
+        starting="" if usable else _starting(world, version, found),
     )
+
+
+def _starting(world: World, version: Version, replicas: Iterable[Replica]) -> str:
+    """Return how far the first replica of a version has come, for those who wait for it."""
+    starting = [one for one in replicas if one.state == "starting"]
+    if not starting:
+        reason = world.explained.get(version.key)
+        return "capacity" if reason is not None and reason.rule in NO_ROOM else ""
+    known = [world.fleet.residency(one.id) for one in starting]
+    phases = [PHASES.get(one.state, "launch") if one is not None else "launch" for one in known]
+    return max(phases, key=PHASE_ORDER.index)
 
 
 def _loss(world: World, version: Version) -> RouteLoss | None:

@@ -53,6 +53,7 @@ def _endpoint(
         "device": spec.needs.device,
         "gpu_count": spec.needs.gpu_count,
         "concurrency": spec.concurrency,
+        "batch": msgspec.to_builtins(spec.batch),
         "tags": dict(spec.tags),
         "versions": [
             {

@@ -10,7 +10,9 @@ every step first expires what is due. A deadline that passes while a call runs i
 """
 
 from glowplug_router.dispatch.events import (
+    Again,
     CallArrived,
+    CallBegan,
     CallCancelled,
     CallEnded,
     CallRefused,
@@ -28,14 +30,11 @@ from glowplug_router.dispatch.events import (
     VersionSet,
     Wake,
 )
+from glowplug_router.dispatch.fleet import ATTEMPTS_MAX
+from glowplug_router.dispatch.health import PENALTY_MAX_NS, PENALTY_NS
 from glowplug_router.dispatch.limits import EXPIRE_PER_STEP, WAKE_EVERY_NS
-from glowplug_router.dispatch.machine import (
-    ATTEMPTS_MAX,
-    PENALTY_MAX_NS,
-    PENALTY_NS,
-    QUEUE_PER_PERMIT,
-    step,
-)
+from glowplug_router.dispatch.machine import step
+from glowplug_router.dispatch.room import QUEUE_PER_PERMIT
 from glowplug_router.dispatch.state import DispatchState
 
 __all__ = [
@@ -45,7 +44,9 @@ __all__ = [
     "PENALTY_NS",
     "QUEUE_PER_PERMIT",
     "WAKE_EVERY_NS",
+    "Again",
     "CallArrived",
+    "CallBegan",
     "CallCancelled",
     "CallEnded",
     "CallRefused",

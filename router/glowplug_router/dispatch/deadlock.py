@@ -24,6 +24,8 @@ def adopt(call: Call) -> None:
 def hold(call: Call) -> None:
     """Note that a call took a permit."""
     call.version.holders.add(call)
+    if call.below:  # one that was taken ahead began earlier than we heard
+        call.version.blocked += 1
 
 
 def unhold(call: Call) -> None:
@@ -51,10 +53,12 @@ def leave_flight(call: Call) -> None:
     if call.below:
         shift_below(call, -call.below)
         call.below = 0
-    if call.children is not None:
-        for child in call.children:
-            child.parent = None
-        call.children = None
+    for child in call.children or ():
+        child.parent = None
+        if child.is_queued:
+            child.version.waiting.orphaned(child)
+        child.is_nested = False
+    call.children = None
 
 
 def orphan(call: Call) -> None:

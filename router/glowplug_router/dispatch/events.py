@@ -19,6 +19,18 @@ class CallArrived:
     klass: Class = "standard"
     parent: int = 0  # call this one was made from, when that is in flight on this gateway; 0 = none
     attempt: int = 1
+    has_deadline: bool = (
+        False  # the caller asked for `deadline_ns`; otherwise it is the default wait
+    )
+    affinity: str = ""  # calls with the same text are best served by the same replica
+    size_bytes: int = 0  # of its body, which the gateway keeps while it waits
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegan:
+    """The first byte of a call's answer went out to the caller: it cannot be tried again."""
+
+    call: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,12 @@ class CallEnded:
 
     call: int
     replica: str
+    service_ns: int = (
+        0  # how long it held the device, as the replica says; 0 = it did not run, or nobody knows
+    )
+    is_fault: bool = (
+        False  # it failed through the replica's own fault, not the caller's or the user code's
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,9 @@ class CallRefused:
     call: int
     replica: str
     draining: bool = False
+    handed_back: bool = (
+        False  # taken ahead and not started: the calls before it take longer than they used to
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,7 @@ class VersionSet:
     start_ns: int
     max_permits: int
     failed: str = ""  # not empty: nothing can start and why; waiting calls are refused at once
+    retry_safe: bool = False  # a call that may have run may run again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,7 @@ class ReplicaReady:
     replica: str
     version: str
     permits: int
+    ahead: int = 0  # calls without a parent that it takes beyond its permits
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +117,7 @@ class Tick:
 
 Event = (
     CallArrived
+    | CallBegan
     | CallEnded
     | CallRefused
     | CallCancelled
@@ -122,7 +146,7 @@ class Refuse:
     """Answer the caller with a problem; the call is over. Always unexecuted."""
 
     call: int
-    # overloaded hold_full queue_timeout start_timeout deadline deadlock start_failed version_not_found
+    # overloaded hold_full infeasible queue_timeout start_timeout deadline deadlock start_failed version_not_found
     code: str
     retry_after_ns: int = 0  # 0 = no use in coming back
 
@@ -133,6 +157,13 @@ class Lost:
 
     call: int
     executed: Executed = "maybe"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The call's replica is gone and it may run again: it waits. A Send or a Refuse follows, now or later."""
+
+    call: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +181,4 @@ class Wake:
     version: str
 
 
-Effect = Send | Refuse | Lost | Cancel | Wake
+Effect = Send | Refuse | Lost | Again | Cancel | Wake

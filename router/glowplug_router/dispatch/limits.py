@@ -5,7 +5,8 @@ Work that could touch a whole queue at once (limits reached, a version that fail
 """
 
 from glowplug.clock import MILLISECOND
-from glowplug_router.dispatch import deadlock
+from glowplug_router.dispatch import deadlock, feasibility
+from glowplug_router.dispatch.drain import RETRY_MAX_NS
 from glowplug_router.dispatch.events import Effect, Refuse, Wake
 from glowplug_router.dispatch.state import Call, DispatchState, Version
 
@@ -21,7 +22,10 @@ def refuse(version: Version, call: int, code: str, now_ns: int) -> Refuse:
     """Return the refusal, with the time after which there may be room."""
     if code not in _WORTH_COMING_BACK:
         return Refuse(call, code)
-    return Refuse(call, code, version.drain.wait_ns(version.waiting.count + 1, now_ns))
+    wait_ns = version.drain.wait_ns(version.waiting.count + 1, now_ns)
+    if not version.is_ready:
+        wait_ns = max(wait_ns, min(feasibility.start_ns(version, now_ns), RETRY_MAX_NS))
+    return Refuse(call, code, wait_ns)
 
 
 def hopeless(version: Version) -> str:
@@ -33,14 +37,18 @@ def hopeless(version: Version) -> str:
     return ""
 
 
-def stop_waiting(call: Call) -> None:
+def stop_waiting(state: DispatchState, call: Call) -> None:
     """Take a call out of its queue."""
     version = call.version
     version.waiting.remove(call)
+    if not version.waiting.queued[call.rank]:
+        version.classes.emptied(call.rank)
     if not version.waiting.count:
-        version.timer_ns = 0  # no limit to watch, and nobody to wake the controller for
-    call.timer_ns = 0
-    deadlock.shift_below(call, -1)
+        state.timers.clear(version)  # no limit to watch, and nobody to wake the controller for
+        version.wanted_ns = 0
+    state.timers.clear(call)
+    if call.is_nested:
+        deadlock.shift_below(call, -1)
 
 
 def forget(state: DispatchState, call: Call) -> None:
@@ -51,7 +59,7 @@ def forget(state: DispatchState, call: Call) -> None:
 
 def turn_away(state: DispatchState, call: Call, code: str, now_ns: int, out: list[Effect]) -> None:
     """End a waiting call unexecuted."""
-    stop_waiting(call)
+    stop_waiting(state, call)
     forget(state, call)
     out.append(refuse(call.version, call.id, code, now_ns))
 
@@ -90,6 +98,13 @@ def wake(state: DispatchState, version: Version, now_ns: int, out: list[Effect])
     else:
         version.wake_is_owed = True
         state.timers.set_no_later(version, version.wake_after_ns)
+
+
+def nudge(version: Version, now_ns: int, out: list[Effect]) -> None:
+    """Tell the controller of a call that may not even wait: with hold = 0 nobody ever does, and yet it must start."""
+    if now_ns >= version.wake_after_ns:
+        version.wake_after_ns = now_ns + WAKE_EVERY_NS
+        out.append(Wake(version.key))
 
 
 def tidy(state: DispatchState, version: Version) -> None:

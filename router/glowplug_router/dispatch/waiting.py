@@ -1,75 +1,73 @@
-"""Which waiting call goes next?
+"""What waits for a version, and what goes next?
 
-Within a class: first come, first served, and a call that a replica refused keeps its place. Between classes: each class
-yields to the better ones for a fixed part of the queue limit (`CLASS_LAG`), then its age wins. So a batch call waits at
-most half of its limit for its class alone, and a flood of critical calls cannot starve it. Fairness between tenants
-will take the place of the heap inside a class; nothing else needs to know.
+Classes take turns (`classes`), within a class its tenants (`tenants`), and of a tenant its most urgent call (`line`).
 """
 
-from heapq import heapify, heappop, heappush
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from glowplug.spec import Class
+from glowplug_router.dispatch.classes import RANKS
+from glowplug_router.dispatch.ordered import Ordered
+from glowplug_router.dispatch.tenants import Tenants
 
 if TYPE_CHECKING:
     from glowplug_router.dispatch.state import Call
 
-RANK: dict[Class, int] = {"critical": 0, "interactive": 1, "standard": 2, "batch": 3}
-CLASS_LAG = (0, 1, 4, 8)  # sixteenths of the queue limit
-COMPACT_MIN = 64  # entries below which stale ones are not worth throwing out
-
 
 class Waiting:
-    """The queue of one version. Leaving it is O(1); the heaps drop stale entries when they surface."""
+    """The queue of one version."""
 
-    __slots__ = ("_heaps", "_live", "count")
+    __slots__ = ("_arrived", "_returned", "bytes_queued", "classes", "count", "nested", "queued")
 
     def __init__(self) -> None:
-        self._heaps: list[list[tuple[int, Call]]] = [[] for _ in CLASS_LAG]
-        self._live = [0 for _ in CLASS_LAG]
         self.count = 0
+        self.queued = [0, 0, 0, 0]  # calls of each class
+        self.nested = [0, 0, 0, 0]  # of those: made from running ones
+        self.bytes_queued = [0, 0, 0, 0]
+        self.classes = tuple(Tenants() for _ in RANKS)
+        self._arrived: OrderedDict[Call, None] = OrderedDict()  # in the order of their places
+        self._returned: Ordered[tuple[int, Call]] = (
+            Ordered()
+        )  # those that came back, by their places
 
     def push(self, call: "Call") -> None:
-        """Let the call wait at the place its arrival gave it."""
+        """Let a call wait, at the place that its arrival gave it."""
         call.is_queued = True
-        heappush(self._heaps[call.rank], (call.place, call))
-        self._live[call.rank] += 1
-        self.count += 1
+        self._count(call, 1)
+        if call.attempt > 1 or call.was_handed_back:
+            self._returned.add((call.place, call))
+        else:
+            self._arrived[call] = None
+        self.classes[call.rank].push(call)
 
     def remove(self, call: "Call") -> None:
         """Let a waiting call go."""
         call.is_queued = False
-        rank = call.rank
-        self._live[rank] -= 1
-        self.count -= 1
-        heap = self._heaps[rank]
-        if len(heap) > 2 * self._live[rank] + COMPACT_MIN:
-            heap[:] = [entry for entry in heap if entry[1].is_queued]
-            heapify(heap)
+        self._count(call, -1)
+        if call in self._arrived:
+            del self._arrived[call]
+        else:
+            self._returned.remove((call.place,))
+        self.classes[call.rank].remove(call)
 
-    def next(self, queue_ns: int) -> "Call | None":
-        """Return the call to send first."""
-        best: Call | None = None
-        best_key = 0
-        for rank, lag in enumerate(CLASS_LAG):
-            head = self._head(rank)
-            if head is not None:
-                key = head.since_ns + queue_ns * lag // 16
-                if best is None or key < best_key:
-                    best, best_key = head, key
-        return best
+    def orphaned(self, call: "Call") -> None:
+        """Note that a waiting call is no longer nested: the one it was made from is over."""
+        self.nested[call.rank] -= 1
+
+    def next(self, rank: int, now_ns: int) -> "Call":
+        """Return the call of a class to send first; there is one."""
+        return self.classes[rank].next(rank, now_ns)
 
     def oldest(self) -> "Call | None":
         """Return the call that has waited longest: the first that a limit can end."""
-        heads = [head for rank in range(len(CLASS_LAG)) if (head := self._head(rank)) is not None]
-        return min(heads, key=_place, default=None)
+        first = next(iter(self._arrived)) if self._arrived else None
+        back = self._returned.first()
+        if back is not None and (first is None or back[0] < first.place):
+            return back[1]
+        return first
 
-    def _head(self, rank: int) -> "Call | None":
-        heap = self._heaps[rank]
-        while heap and not heap[0][1].is_queued:
-            heappop(heap)
-        return heap[0][1] if heap else None
-
-
-def _place(call: "Call") -> int:
-    return call.place
+    def _count(self, call: "Call", by: int) -> None:
+        self.count += by
+        self.queued[call.rank] += by
+        self.nested[call.rank] += by * call.is_nested
+        self.bytes_queued[call.rank] += by * call.asked.size_bytes

@@ -59,8 +59,9 @@ class Call:
     """One call. A plain class with slots: it is made for every request."""
 
     __slots__ = (
-        "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
-        "headers", "idempotency_key", "klass", "lane", "link", "number", "over", "parent", "path", "pinned", "query",
+        "affinity", "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
+        "headers", "idempotency_key", "klass", "lane", "link", "number", "offload", "over", "parent", "path", "payload",
+        "pinned", "query",
         "request_id", "rid", "sent_ns", "shows_code", "tenant", "trace",
     )  # fmt: skip  # a line each would hide the class
 
@@ -69,9 +70,8 @@ class Call:
         caller: Caller,
         lane: Lane,
         path: str,
-        *,
         request_id: str,
-        body: bytes,
+        body: bytes | bytearray,
         deadline_ns: int,
         tenant: str,
         klass: Class,
@@ -84,6 +84,9 @@ class Call:
         has_asked: bool = False,
         pinned: bool = False,
         shows_code: bool = False,
+        affinity: str = "",
+        payload: str = "",
+        offload: bool = False,
     ) -> None:
         self.caller = caller
         self.lane = lane
@@ -102,10 +105,11 @@ class Call:
         self.has_asked = has_asked  # the caller set the deadline; otherwise it ends with the first byte of the answer
         self.pinned = pinned  # the caller named the version: no other will do
         self.shows_code = shows_code  # tracebacks may go to the caller
+        self.affinity = affinity  # calls with the same text are best served by the same replica
+        self.payload = payload  # the body was uploaded: its digest and size
+        self.offload = offload  # the caller can fetch a large answer from elsewhere
         self.number = 0  # given by the engine
-        self.arrived_ns = 0
-        self.sent_ns = 0
-        self.attempt = 0
+        self.arrived_ns = self.sent_ns = self.attempt = 0
         self.link: Carrier | None = None
         self.rid = 0
         self.begun = False  # the head of the answer went out

@@ -1,5 +1,7 @@
 """Which replicas should have a link? A task for each that the snapshot lists: dial, wait until it breaks, again."""
 
+import logging
+import ssl
 from collections.abc import Callable, Mapping
 
 from anyio import CancelScope
@@ -14,6 +16,8 @@ from glowplug_router.gateway.snapshot import Listed
 
 RETRY_FIRST_NS = 20 * MILLISECOND  # a rank that swaps its code in place may blink
 RETRY_MAX_NS = SECOND
+TOLD_AFTER = 10  # failures in a row: some seconds, when a rank that blinks is back
+_LOG = logging.getLogger("glowplug.gateway")
 
 MakeLink = Callable[[str], DataLink]
 
@@ -21,11 +25,18 @@ MakeLink = Callable[[str], DataLink]
 class Dialer:
     """Keeps one link to each listed replica."""
 
-    def __init__(self, make_link: MakeLink, clock: Clock, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        make_link: MakeLink,
+        clock: Clock,
+        tasks: TaskGroup,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.links: dict[str, DataLink] = {}
         self._make_link = make_link
         self._clock = clock
         self._tasks = tasks
+        self._tls = tls  # whom to trust at `tls:` addresses
         self._scopes: dict[str, CancelScope] = {}
         self._listed: Mapping[str, Listed] = {}
 
@@ -48,9 +59,11 @@ class Dialer:
         with scope:
             while True:
                 try:
-                    link = await dial(address, lambda: self._make_link(id))
-                except (OSError, WireError):
+                    link = await dial(address, lambda: self._make_link(id), tls=self._tls)
+                except (OSError, WireError) as error:
                     failures += 1
+                    if failures == TOLD_AFTER:
+                        _LOG.warning("replica %s cannot be reached: %s; trying on", id, error)
                 else:
                     await self._stay(id, link)
                     failures = 1

@@ -12,7 +12,9 @@ from typing import assert_never
 from glowplug.clock import SECOND, Clock
 from glowplug.wire.messages import Failure, Response, Trailer
 from glowplug_router.dispatch import (
+    Again,
     CallArrived,
+    CallBegan,
     CallCancelled,
     CallEnded,
     CallRefused,
@@ -31,7 +33,6 @@ from glowplug_router.dispatch import (
     step,
 )
 from glowplug_router.gateway.calls import Call, Carrier
-from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.mourning import Mourning
 from glowplug_router.gateway.problems import Trouble, refusal
 from glowplug_router.gateway.reporter import Reporter
@@ -40,15 +41,14 @@ from glowplug_router.gateway.tally import Tallies
 
 GRACE_NS = SECOND // 2  # the replica knows the deadline too and says more about it: it goes first
 GONE = 499
-_GO_ELSEWHERE = frozenset({"busy", "draining"})
+_GO_ELSEWHERE = frozenset({"busy", "draining", "handed_back"})
+_FAULTS = frozenset({"internal", "out_of_memory", "unavailable"})  # the replica's own
 
 
 class Engine:
     """Calls, links and the state of dispatch of one gateway."""
 
-    def __init__(
-        self, clock: Clock, tallies: Tallies, metrics: Metrics, reporter: Reporter
-    ) -> None:
+    def __init__(self, clock: Clock, tallies: Tallies, reporter: Reporter) -> None:
         self.tallies = tallies
         self.calls: dict[int, Call] = {}  # every call that is not settled
         self.by_request: dict[str, Call] = {}  # every call that is not over
@@ -59,7 +59,6 @@ class Engine:
         # Endpoint -> a version with traffic now; whoever knows the routes sets it.
         self.redraw: Callable[[str], Lane | None] = lambda _: None
         self._clock = clock
-        self._metrics = metrics
         self._reporter = reporter
         self._state = DispatchState()
         self._serial = 0
@@ -103,6 +102,8 @@ class Engine:
                     call.link.cancel(call)
             case Lost():
                 self._lost(effect, now_ns)
+            case Again():
+                self._wait_again(self.calls.get(effect.call))
             case _:
                 assert_never(effect)
 
@@ -122,10 +123,9 @@ class Engine:
     # -- from callers --------------------------------------------------------------------------------
 
     def arrive(self, call: Call) -> None:
-        """Take a call whose body is here."""
-        now_ns = call.arrived_ns = self._clock.now_ns()
-        self._serial += 1
-        number = call.number = self._serial
+        """Take a call whose body is here; it arrives now, unless whoever made it has looked at the clock."""
+        now_ns = call.arrived_ns = call.arrived_ns or self._clock.now_ns()
+        number = call.number = self._serial = self._serial + 1
         self.calls[number] = call
         self.by_request[call.request_id] = call
         lane = call.lane
@@ -134,11 +134,13 @@ class Engine:
         tally.arrivals += 1
         tally.queued += 1
         tally.last_arrival_ns = now_ns
-        self._reporter.changed(tally)
-        self.feed(
-            CallArrived(number, lane.key, call.deadline_ns, call.tenant, call.klass, call.parent),
-            now_ns,
-        )
+        if not tally.is_dirty:
+            self._reporter.changed(tally)
+        event = CallArrived(
+            number, lane.key, call.deadline_ns, call.tenant, call.klass, call.parent, 1, call.has_asked,
+            call.affinity, len(call.body),
+        )  # fmt: skip  # a line each would hide the function
+        self.feed(event, now_ns)
 
     def cancel(self, call: Call) -> None:
         """Note that the caller has gone; the replica is told."""
@@ -156,13 +158,19 @@ class Engine:
 
     # -- from links ----------------------------------------------------------------------------------
 
-    def head(self, call: Call, response: Response, body: bytes, *, final: bool) -> None:
-        """Take the answer's head and first piece; `final` when that is all."""
+    def whole(self, call: Call, response: Response, body: bytes) -> None:
+        """Take an answer that is all here."""
         if not call.over:
             call.begun = True
-            call.caller.head(call, response, body, final=final)
-        if final:
-            self._done(call, response.status, response.timings, response.executed)
+            call.caller.head(call, response, body, final=True)
+        self._done(call, response.status, response.timings, response.executed)
+
+    def begin(self, call: Call, response: Response, body: bytes) -> None:
+        """Take the head of a streamed answer, and its first piece."""
+        if not call.over:
+            call.begun = True
+            call.caller.head(call, response, body, final=False)
+        self.feed(CallBegan(call.number), self._clock.now_ns())
 
     def chunk(self, call: Call, body: bytes) -> None:
         """Take a piece of a streamed answer; nobody waits for one of a call that is over."""
@@ -187,7 +195,7 @@ class Engine:
             and not call.begun
             and not call.over
         ):
-            self._requeue(call, draining=failure.code == "draining")
+            self._requeue(call, failure.code)
             return
         executed = failure.executed if failure.executed in ("no", "yes") else "maybe"
         trouble = Trouble(
@@ -200,13 +208,13 @@ class Engine:
         )
         if not call.over:
             call.caller.fail(call, trouble)
-        self._done(call, trouble.status, (), executed)
+        self._done(call, trouble.status, (), executed, is_fault=failure.code in _FAULTS)
 
-    def replica_ready(self, link: Carrier, version: str, permits: int) -> None:
+    def replica_ready(self, link: Carrier, version: str, permits: int, ahead: int = 0) -> None:
         """Use a link from now on; called again when its permits changed, or its version (swapped in place)."""
         self._count_link(link.replica, version)
         self.links[link.replica] = link
-        self.feed(ReplicaReady(link.replica, version, permits), self._clock.now_ns())
+        self.feed(ReplicaReady(link.replica, version, permits, ahead), self._clock.now_ns())
 
     def _count_link(self, replica: str, version: str) -> None:
         """Note which version a replica serves, "" for none any more."""
@@ -303,6 +311,7 @@ class Engine:
             if other is not None and other.key != lane.key:
                 # Its version left while it waited, or was on its way to it: it never ran.
                 call.lane = other
+                call.arrived_ns = now_ns
                 self.arrive(call)
                 return
         if not call.over:
@@ -327,42 +336,61 @@ class Engine:
             call.caller.fail(call, trouble)
             self._over(call, trouble.status, self._clock.now_ns())
 
-    def _requeue(self, call: Call, *, draining: bool) -> None:
+    def _requeue(self, call: Call, code: str) -> None:
         assert call.link is not None, call.number
         replica = call.link.replica
-        call.link = None
-        call.lane.tally.inflight -= 1
-        call.lane.tally.queued += 1
-        self.feed(CallRefused(call.number, replica, draining=draining), self._clock.now_ns())
+        self._wait_again(call)
+        refused = CallRefused(call.number, replica, code == "draining", code == "handed_back")
+        self.feed(refused, self._clock.now_ns())
+
+    def _wait_again(self, call: Call | None) -> None:
+        if call is not None:
+            call.link = None
+            call.lane.tally.inflight -= 1
+            call.lane.tally.queued += 1
 
     def _done(
-        self, call: Call, status: int, timings: tuple[tuple[str, int], ...], executed: str
+        self,
+        call: Call,
+        status: int,
+        timings: tuple[tuple[str, int], ...],
+        executed: str,
+        *,
+        is_fault: bool = False,
     ) -> None:
         now_ns = self._clock.now_ns()
+        service_ns = 0
         if executed != "no":
+            service_ns = now_ns - call.sent_ns
+            held_ns = 0
+            for name, ns in timings:
+                if name == "run":
+                    service_ns = ns
+                elif name == "batch":
+                    held_ns = ns  # its permit was taken while it waited for the batch before: that is load, too
             tally = call.lane.tally
             tally.completed += 1
-            tally.service_ns += next(
-                (ns for name, ns in timings if name == "run"), now_ns - call.sent_ns
-            )
+            tally.service_ns += service_ns + held_ns
         if not call.over:
             self._over(call, status, now_ns)
-        self._settle(call, now_ns)
+        link = call.link
+        if link is not None and self._unsettle(call):
+            self.feed(CallEnded(call.number, link.replica, service_ns, is_fault), now_ns)
 
     def _over(self, call: Call, status: int, now_ns: int) -> None:
         call.over = True
         call.body = b""
         self.by_request.pop(call.request_id, None)
-        self._metrics.done(call.lane, status, now_ns - call.arrived_ns, cold=call.cold)
-
-    def _settle(self, call: Call, now_ns: int) -> None:
-        link = call.link
-        if link is not None and self._unsettle(call):
-            self.feed(CallEnded(call.number, link.replica), now_ns)
+        tally = call.lane.tally
+        tally.over(status, now_ns - call.arrived_ns)
+        if call.cold:
+            tally.cold_starts += 1
 
     def _unsettle(self, call: Call) -> bool:
         if self.calls.pop(call.number, None) is None:
             return False
-        call.lane.tally.inflight -= 1
-        self._reporter.changed(call.lane.tally)
+        tally = call.lane.tally
+        tally.inflight -= 1
+        if not tally.is_dirty:
+            self._reporter.changed(tally)
         return True

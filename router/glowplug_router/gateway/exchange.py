@@ -1,4 +1,4 @@
-"""How does one HTTP call go? Checked at the door, its body collected, sent on, and answered."""
+"""How does one HTTP call go? Let in by its head, its body collected, sent on, and answered."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,6 @@ from glowplug.clock import SECOND
 from glowplug.events import ndjson_event, sse_event
 from glowplug.wire.messages import Response, Trailer
 from glowplug_router.gateway.answers import (
-    CHALLENGE,
     CHUNKED,
     CLOSE,
     COLD,
@@ -16,136 +15,100 @@ from glowplug_router.gateway.answers import (
     server_timing,
     trouble_answer,
 )
+from glowplug_router.gateway.bodies import LargeBody
 from glowplug_router.gateway.calls import CREDIT_STEP, Call
-from glowplug_router.gateway.keys import PUBLIC, Grant
+from glowplug_router.gateway.doors import Door
 from glowplug_router.gateway.problems import Trouble, document, refusal
-from glowplug_router.gateway.routes import Found, Lane, Target, no_traffic, pinned, unknown_version
-from glowplug_router.gateway.wishes import (
-    AUTHORIZATION,
-    EXPECT,
-    REQUEST_ID,
-    Known,
-    Wishes,
-    native_headers,
-    wishes,
-)
+from glowplug_router.gateway.routes import no_traffic
 
 if TYPE_CHECKING:
-    from glowplug_router.gateway.front import Front
-    from glowplug_router.gateway.guard import Guard
+    from glowplug_router.gateway.intake import Intake
 
-JOIN_MAX = 16 * 1024  # a larger body is written apart from its head, so that it is not copied
+NO_CACHE = ("cache-control", "no-cache")  # else proxies collect a stream before they pass it on
+JOIN_MAX = 16 * 1024  # a larger piece is written apart, so that it is not copied
 _ERROR_EVENT = {"text/event-stream": sse_event, "application/x-ndjson": ndjson_event}
 
 
 class Exchange:
     """One request for an endpoint, or one that is refused, and its answer."""
 
-    __slots__ = (
-        "_call", "_front", "_grant", "_guard", "_is_chunked", "_known", "_lane", "_owed", "_pieces", "_query",
-        "_request_id", "_size", "_stream", "_target", "_wishes", "expects_continue", "http10", "is_head", "is_whole",
-        "keep_alive", "trouble",
-    )  # fmt: skip  # a line each would hide the class
+    # Most requests leave most of this as it is, and one is made for each: what is not set costs nothing.
+    trouble: Trouble | None = None  # why it is refused
+    http10 = False
+    expects_continue = False
+    is_head = False  # HEAD: the answer has no body, whatever it is
+    is_whole = False  # nothing more of it will arrive, or matters
+    large: LargeBody | None = None  # where a body of some size is collected
+    _body = b""  # the first piece of another one: mostly all of it
+    _more: list[bytes] | None = None  # the pieces after the first
+    _size = 0  # bytes of it that count as held
+    _call: Call | None = None
+    _request_id = ""
+    _is_chunked = False
+    _stream = ""  # content type of a streamed answer that has begun
+    _owed = 0  # bytes of it that the replica has not been credited for
+    _out: list[bytes] | None = None  # pieces of it that leave at the end of this turn of the loop
 
     def __init__(
-        self,
-        guard: "Guard",
-        front: "Front",
-        known: Known,
-        *,
-        http10: bool,
-        keep_alive: bool,
+        self, guard: "Intake", door: Door | None, given_id: bytes | None, *, keep_alive: bool
     ) -> None:
-        self.trouble: Trouble | None = None  # why it is refused at the door
-        self.http10 = http10
-        self.keep_alive = keep_alive
-        self.expects_continue = not http10 and known.get(EXPECT, b"").lower() == b"100-continue"
-        self.is_head = False  # HEAD: the answer has no body, whatever it is
-        self.is_whole = False  # nothing more of it will arrive, or matters
         self._guard = guard
-        self._front = front
-        self._known = known
-        self._grant: Grant | None = None
-        self._target: Target | None = None
-        self._lane: Lane | None = None
-        self._wishes: Wishes | None = None
-        self._query = ""
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._call: Call | None = None
-        self._request_id = ""
-        self._is_chunked = False
-        self._stream = ""  # content type of a streamed answer that has begun
-        self._owed = 0  # bytes of it that the replica has not been credited for
-
-    # -- the door --------------------------------------------------------------------------------------
-
-    def enter(self, found: Found, method: bytes, length: int | None) -> None:
-        """Check everything that can be known from the headers; the first failure is the answer."""
-        self.trouble = self._admit(found) or self._shape(found, method, length)
-
-    def _admit(self, found: Found) -> Trouble | None:
-        """Who is it, and may they do this?"""
-        target = self._target = found.target
-        self._query = found.query
-        grant = self._front.keys.check(self._known.get(AUTHORIZATION))
-        if grant is None:
-            if target is None or target.auth != "public":
-                return unauthorized(was_sent=AUTHORIZATION in self._known)
-            grant = PUBLIC
-        elif target is not None and target.auth != "public" and not grant.may_invoke(target.name):
-            return Trouble("forbidden", f"the key {grant.id} has no scope invoke:{target.name}")
-        self._grant = grant
-        return None
-
-    def _shape(self, found: Found, method: bytes, length: int | None) -> Trouble | None:
-        """Is it a call that can be made?"""
-        target = found.target
-        if target is None:
-            assert self._grant is not None, found
-            return Trouble("not_found", self._front.table.missing(found, self._grant.may_invoke))
-        if found.selector:
-            self._lane = pinned(target, found.selector)
-            if self._lane is None:
-                return Trouble("version_not_found", unknown_version(target, found.selector))
-        if method != b"POST":
-            detail = f"{target.name} was asked with {method.decode('latin-1')}"
-            return Trouble("method_not_allowed", detail, headers=b"allow: POST\r\n")
-        if target.stopped:
-            return Trouble("stopped", f"{target.name} is stopped")
-        asked = wishes(self._known)
-        if isinstance(asked, Trouble):
-            return asked
-        self._wishes = asked
-        limit = self._front.settings.body_max_bytes
-        return too_large(limit, length) if length is not None and length > limit else None
+        self._front = front = guard.front
+        self._limit = front.settings.body_max_bytes
+        self._door = door  # None: it was not let in
+        self._given_id = given_id
+        self.keep_alive = keep_alive
 
     # -- the body --------------------------------------------------------------------------------------
 
-    def take(self, piece: bytes) -> bool:
+    def take(self, piece: bytes | memoryview) -> bool:
         """Take a piece of the body; False when that made it a refusal."""
-        front = self._front
-        if self._size + len(piece) > front.settings.body_max_bytes:
-            self._refuse(too_large(front.settings.body_max_bytes, None))
+        size, held = len(piece), self._front.held
+        if held.bytes + size <= held.limit and self._size + size <= self._limit:
+            held.bytes += size
+            self._size += size
+        elif not self.hold(size):
             return False
-        if not front.held.take(len(piece)):
+        if self.large is not None:
+            self.large.put(piece)
+        elif not self._body:
+            self._body = bytes(piece)  # no copy of what is bytes already
+        elif self._more is None:
+            self._more = [bytes(piece)]
+        else:
+            self._more.append(bytes(piece))
+        return True
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of the body; False when that made it a refusal."""
+        front = self._front
+        if self._size + size > self._limit:
+            self._refuse(too_large(self._limit, None))
+            return False
+        if not front.held.take(size):
             detail = (
                 f"calls in progress hold {front.held.limit} bytes of bodies, which is the limit"
             )
             self._refuse(Trouble("overloaded", detail, retry_after_ns=SECOND))
             return False
-        self._size += len(piece)
-        self._pieces.append(piece)
+        self._size += size
         return True
 
     def _refuse(self, trouble: Trouble) -> None:
         self.trouble = trouble
-        self._pieces.clear()
         self._release()
 
     def _release(self) -> None:
+        """Let go of the body, and of what it counted for."""
         self._front.held.release(self._size)
         self._size = 0
+        self._body = b""
+        self._more = self.large = None
+
+    def _whole_body(self) -> bytes | bytearray:
+        if self.large is not None:
+            return self.large.data
+        return self._body if self._more is None else b"".join((self._body, *self._more))
 
     # -- its turn --------------------------------------------------------------------------------------
 
@@ -158,56 +121,41 @@ class Exchange:
 
     def start(self) -> None:
         """Make the call, or say why not; the body is here."""
-        front, pinned = self._front, self._lane is not None
-        self._request_id = front.request_id(self._known.get(REQUEST_ID))
-        if self.trouble is None and front.stopping:
-            self.trouble = refusal(
-                "shutting_down", self._target.name if self._target else "", retry_after_ns=SECOND
-            )
-        if self.trouble is None and self._lane is None and self._target is not None:
-            self._lane = self._target.draw(front.chance)
-            if self._lane is None:
-                self.trouble = no_traffic(self._target)
-        if self.trouble is not None:
-            front.metrics.refuse(self.trouble.code)
-            self._write_trouble(self.trouble)
-            return
-        front.engine.arrive(self._make_call(pinned=pinned))
+        front, door = self._front, self._door
+        if self.trouble is not None or door is None:
+            self._turn_away(self.trouble or Trouble("internal", "nothing was refused or let in"))
+        elif front.stopping:
+            self._turn_away(refusal("shutting_down", door.target.name, retry_after_ns=SECOND))
+        else:
+            lane = door.lane or door.target.draw(front.chance)
+            if lane is None:
+                self._turn_away(no_traffic(door.target))
+                return
+            given = self._given_id
+            request_id = front.new_id() if given is None else front.request_id(given)
+            self._request_id = request_id
+            now_ns = front.clock.now_ns()
+            wait_ns = door.timeout_ns or front.settings.wait_max_ns
+            path, body = door.target.path, self._whole_body()
+            call = Call(self, lane, path, request_id, body, now_ns + wait_ns, *door.terms)
+            self._call = call
+            call.arrived_ns = now_ns
+            front.engine.arrive(call)
+            if call.cold and call.link is None and not call.over:
+                front.holding.begin(self, call, door.accept, now_ns)
 
-    def _make_call(self, *, pinned: bool) -> Call:
-        target, lane, grant, asked = self._target, self._lane, self._grant, self._wishes
-        assert target is not None, "past the door"
-        assert lane is not None, "past the door"
-        assert grant is not None, "past the door"
-        assert asked is not None, "past the door"
-        wait_ns = self._front.settings.wait_max_ns
-        pieces, self._pieces = self._pieces, []
-        call = self._call = Call(
-            self,
-            lane,
-            target.path,
-            request_id=self._request_id,
-            body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
-            deadline_ns=self._front.clock.now_ns()
-            + (min(asked.timeout_ns, wait_ns) if asked.timeout_ns else wait_ns),
-            tenant=grant.tenant,
-            klass=asked.klass or target.klass,
-            headers=native_headers(self._known),
-            query=self._query,
-            trace=asked.trace,
-            idempotency_key=asked.idempotency_key,
-            has_asked=asked.timeout_ns > 0,
-            pinned=pinned,
-            shows_code=grant.may_see_code(target.name),
-        )
-        return call
+    def _turn_away(self, trouble: Trouble) -> None:
+        self.trouble = trouble
+        self._front.metrics.refuse(trouble.code)
+        self._write_trouble(trouble)
 
     def gone(self) -> None:
         """Note that the connection is lost."""
-        self._pieces.clear()
         self._release()
-        if self._call is not None:
-            self._front.engine.cancel(self._call)
+        self._out = None
+        call, self._call = self._call, None
+        if call is not None:
+            self._front.engine.cancel(call)
 
     def drained(self) -> None:
         """Let the replica go on: the reader has caught up."""
@@ -218,17 +166,35 @@ class Exchange:
     # -- Caller ----------------------------------------------------------------------------------------
 
     def head(self, call: Call, response: Response, body: bytes, *, final: bool) -> None:
-        transport = self._guard.transport
         if not final:
             self._begin_stream(call, response, body)
             return
-        head = self._head_of(call, response, b"content-length: %d\r\n\r\n" % len(body))
-        if len(body) > JOIN_MAX:
-            transport.write(head)
+        size = len(body)
+        transport = self._guard.transport
+        if size > JOIN_MAX:
+            transport.write(self._head_of(call, response, b"content-length: %d\r\n\r\n" % size))
             transport.write(body)
         else:
-            transport.write(head + body)
+            rest = b"content-length: %d\r\n\r\n%b" % (size, body)
+            transport.write(self._head_of(call, response, rest))
         self._finish()
+
+    def _head_of(self, call: Call, response: Response, rest: bytes) -> bytes:
+        front = self._front
+        return b"%b%bx-request-id: %b\r\n%b%b%b%b" % (
+            front.heads.of(
+                response.status, response.headers, response.executed, call.lane.number, call.attempt
+            ),
+            server_timing(
+                call.sent_ns - call.arrived_ns,
+                _with_start(call, response) if call.cold else response.timings,
+            ),
+            call.request_id.encode(),
+            COLD if call.cold else b"",
+            front.date,
+            b"" if self.keep_alive else CLOSE,
+            rest,
+        )
 
     def _begin_stream(self, call: Call, response: Response, body: bytes) -> None:
         self._is_chunked = not self.http10
@@ -238,35 +204,73 @@ class Exchange:
         if self.http10:
             self.keep_alive = False  # the end of the connection is the end of the body
         framing = CHUNKED if self._is_chunked else b"\r\n"
-        self._guard.transport.write(self._head_of(call, response, framing))
+        self._write_soon(self._head_of(call, response, framing))
         self.chunk(call, body)
 
-    def _head_of(self, call: Call, response: Response, framing: bytes) -> bytes:
+    def open_stream(self, call: Call, kind: str) -> None:
+        """Begin an answer of events before there is one: what its head would say is for the events to say."""
         front = self._front
-        return b"%b%bx-request-id: %b\r\n%b%b%b%b" % (
-            front.heads.of(
-                response.status, response.headers, response.executed, call.lane.number, call.attempt
-            ),
-            _timing(call, response),
-            call.request_id.encode(),
-            COLD if call.cold else b"",
-            front.date,
-            b"" if self.keep_alive else CLOSE,
-            framing,
+        self._is_chunked = not self.http10
+        self._stream = kind
+        self.keep_alive = self.keep_alive and not self.http10
+        head = front.heads.of(200, (("content-type", kind), NO_CACHE), "maybe", 0, 0)
+        self._write_soon(
+            b"%bx-request-id: %b\r\n%b%b%b%b"
+            % (
+                head,
+                call.request_id.encode(),
+                COLD,
+                front.date,
+                b"" if self.keep_alive else CLOSE,
+                CHUNKED if self._is_chunked else b"\r\n",
+            )
         )
 
+    def say(self, piece: bytes) -> None:
+        """Write a piece that is ours: no replica is credited for it."""
+        self._write_soon(chunk(piece) if self._is_chunked else piece)
+
     def chunk(self, call: Call, body: bytes) -> None:
-        if not body:
+        size = len(body)
+        if not size:
             return
-        self._guard.transport.write(chunk(body) if self._is_chunked else body)
-        self._owed += len(body)
+        if size > JOIN_MAX:
+            self._write_large(body)
+        else:
+            self._write_soon(chunk(body) if self._is_chunked else body)
+        self._owed += size
         # A reader that does not read: the replica hears nothing and stops when its window is used up.
         if self._owed >= CREDIT_STEP and not self._guard.flow.write_paused:
             self.drained()
 
+    def _write_soon(self, piece: bytes) -> None:
+        """Write with all that comes in this turn of the loop: one write for many small pieces."""
+        if self._out is None:
+            self._out = [piece]
+            self._front.soon(self.flush)
+        else:
+            self._out.append(piece)
+
+    def _write_large(self, body: bytes) -> None:
+        self.flush()
+        transport = self._guard.transport
+        if self._is_chunked:
+            transport.write(b"%x\r\n" % len(body))
+            transport.write(body)
+            transport.write(b"\r\n")
+        else:
+            transport.write(body)
+
+    def flush(self) -> None:
+        """Write what waits for the end of the turn."""
+        out, self._out = self._out, None
+        if out is not None:
+            self._guard.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
     def end(self, call: Call, trailer: Trailer) -> None:
         if self._is_chunked:
-            self._guard.transport.write(LAST_CHUNK)
+            self._write_soon(LAST_CHUNK)
+        self.flush()
         self._finish()
 
     def fail(self, call: Call, trouble: Trouble) -> None:
@@ -276,6 +280,7 @@ class Exchange:
         # The status went out long ago: typed streams have an event for this, others are cut off before their end.
         frame = _ERROR_EVENT.get(self._stream.partition(";")[0].strip())
         if frame is None:
+            self.flush()
             self._release()
             self._guard.transport.close()
             return
@@ -284,7 +289,8 @@ class Exchange:
         self.end(call, Trailer())
 
     def _write_trouble(self, trouble: Trouble) -> None:
-        call = self._call
+        call, door = self._call, self._door
+        lane = call.lane if call is not None else door.lane if door is not None else None
         timing = (
             server_timing((call.sent_ns or call.arrived_ns) - call.arrived_ns, ())
             if call is not None
@@ -292,9 +298,9 @@ class Exchange:
         )
         answer = trouble_answer(
             trouble,
-            self._request_id or self._front.request_id(self._known.get(REQUEST_ID)),
+            self._request_id or self._front.request_id(self._given_id),
             date=self._front.date,
-            version=self._lane.number if self._lane is not None else 0,
+            version=lane.number if lane is not None else 0,
             attempts=call.attempt if call is not None else 0,
             close=not self.keep_alive,
             timing=timing,
@@ -305,18 +311,10 @@ class Exchange:
         self._finish()
 
     def _finish(self) -> None:
-        self._release()
+        self._front.held.bytes -= self._size
+        self._size = 0
+        self._call = None  # they know each other: without this, both would wait for the collector
         self._guard.answered(self)
-
-
-def unauthorized(*, was_sent: bool) -> Trouble:
-    """Return the trouble of a request without a good key."""
-    detail = (
-        "the key is unknown, wrong, revoked or expired"
-        if was_sent
-        else "this needs a key and none was sent"
-    )
-    return Trouble("unauthorized", detail, headers=CHALLENGE)
 
 
 def too_large(limit: int, length: int | None) -> Trouble:
@@ -325,7 +323,6 @@ def too_large(limit: int, length: int | None) -> Trouble:
     return Trouble("too_large", f"the body has {size}, and at most {limit} bytes are taken")
 
 
-def _timing(call: Call, response: Response) -> bytes:
-    """Return where the time went; a call that waited for a replica to start is told that start's phases."""
-    started = call.link.phases if call.cold and call.link is not None else ()
-    return server_timing(call.sent_ns - call.arrived_ns, (*started, *response.timings))
+def _with_start(call: Call, response: Response) -> tuple[tuple[str, int], ...]:
+    """Return where the time went: a call that waited for a replica to start is told that start's phases too."""
+    return response.timings if call.link is None else (*call.link.phases, *response.timings)

@@ -1,5 +1,6 @@
 """What may no request have, wherever it goes? Checks of a head that is wholly read."""
 
+import re
 from collections.abc import Mapping
 
 from glowplug_router.gateway.hosts import HostCheck
@@ -8,6 +9,7 @@ from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.gateway.wishes import ENCODING, HOST, LENGTH, ORIGIN
 
 Known = Mapping[bytes, bytes]
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def size_flaw(settings: GatewaySettings, size: int, fields: int) -> Trouble | None:
@@ -32,11 +34,18 @@ def head_flaw(
         return Trouble("misdirected", f"this router does not answer for {host.decode('latin-1')!r}")
     if not url.startswith(b"/"):
         return bad_request("the request target must be a path")
-    return _framing_flaw(known) or _origin_flaw(hosts, method, host or b"", known.get(ORIGIN))
+    if b"%" in url and _BAD_PERCENT.search(url):
+        return bad_request("the request target has a % that two hexadecimal figures do not follow")
+    return _framing_flaw(version, known) or _origin_flaw(
+        hosts, method, host or b"", known.get(ORIGIN)
+    )
 
 
-def _framing_flaw(known: Known) -> Trouble | None:
-    if ENCODING not in known or (known[ENCODING].lower() == b"chunked" and LENGTH not in known):
+def _framing_flaw(version: str, known: Known) -> Trouble | None:
+    if ENCODING not in known:
+        return None
+    # HTTP/1.0 has no chunks: a proxy in front that speaks it would see the end of the body elsewhere (RFC 9112, 6.1).
+    if known[ENCODING].lower() == b"chunked" and LENGTH not in known and version != "1.0":
         return None
     return bad_request(
         "the body must be framed by Content-Length or by `Transfer-Encoding: chunked`"

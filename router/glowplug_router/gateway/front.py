@@ -1,22 +1,27 @@
 """What do all connections and calls of one gateway share?"""
 
+import asyncio
 import re
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from glowplug.clock import SECOND, Clock
+from glowplug.clock import MILLISECOND, SECOND, Clock
 from glowplug_router.gateway.answers import Heads
 from glowplug_router.gateway.engine import Engine
+from glowplug_router.gateway.holding import Holding
 from glowplug_router.gateway.hosts import HostCheck
 from glowplug_router.gateway.keys import Keyring
 from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.routes import Lane, Table
 from glowplug_router.gateway.settings import GatewaySettings
+from glowplug_router.signatures import Signer
 
 if TYPE_CHECKING:
     from random import Random
 
-_VARIANT = 1 << 63  # the two high bits that every UUID of this kind has
+_VARIANT = "8"  # begins with the two bits that every UUID of this kind has there
+IDS_AT_ONCE = 64  # cheaper together than one by one
 _SANE_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 
 
@@ -59,15 +64,19 @@ class Front:
         self.metrics = metrics
         self.hosts = HostCheck(settings.hosts, settings.origins)
         self.keys = Keyring(clock)
+        self.signer: Signer | None = None  # of URLs and references; comes with the first snapshot
         self.table = Table(None, engine.tallies.of)
         self.held = Held(settings.held_max_bytes)
         self.heads = Heads()
+        self.holding = Holding()
         self.stopping = False
+        self._turn: list[Callable[[], None]] = []  # what waits for the end of this turn of the loop
         self.coarse_ns = (
             0  # the time of the last pulse: good enough for deadlines of seconds, and free to read
         )
         self.date = b""
         self._id_head = ""
+        self._ids: list[str] = []  # made, and not given yet
         self.pulse()
         engine.redraw = self._redraw
 
@@ -75,16 +84,35 @@ class Front:
         target = self.table.targets.get(name)
         return None if target is None or target.stopped else target.draw(self.chance)
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Do something at the end of this turn of the loop: one handle of the loop's for all connections."""
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._turn.append(action)
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, []
+        for action in turn:
+            action()
+
     def pulse(self) -> None:
         """Refresh what is kept because reading it for every call would cost more."""
         self.coarse_ns = self.clock.now_ns()
+        self._ids.clear()
+        self._id_head = (
+            f"{self.clock.wall_ns() // MILLISECOND:012x}7{self.chance.getrandbits(12):03x}"
+        )
         self.date = (
             b"date: " + formatdate(self.clock.wall_ns() // SECOND, usegmt=True).encode() + b"\r\n"
         )
 
     def new_id(self) -> str:
         """Return a request id: a UUID of version 7 without its dashes, so sorted by time, to the pulse."""
-        return f"{self._id_head}{_VARIANT | self.chance.getrandbits(62):016x}"
+        if not self._ids:
+            digits = self.chance.randbytes(8 * IDS_AT_ONCE).hex()
+            head = self._id_head + _VARIANT
+            self._ids = [head + digits[at : at + 15] for at in range(0, len(digits), 16)]
+        return self._ids.pop()
 
     def request_id(self, given: bytes | None) -> str:
         """Return the caller's id if it is sane and no other call in flight has it, else a new one."""

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterable
 
 from glowplug.clock import Clock
-from glowplug_router.keys import allows, key_id, verify
+from glowplug.spec import Class
+from glowplug_router.keys import allows, is_above, key_id, verify
 from glowplug_router.records import RouteKey
 
 VERDICTS_MAX = 4096  # checked tokens remembered; only good ones are, so that guessing fills nothing
@@ -44,6 +45,10 @@ class Grant:
             app = name.partition("/")[0]
             known = self._showable[name] = allows(self.scopes, f"deploy:{app}")
         return known
+
+    def may_ask_for(self, klass: Class, usual: Class) -> bool:
+        """Say whether a call may be of a class: the endpoint's usual one, a lower one, or what a scope allows."""
+        return not is_above(klass, usual) or allows(self.scopes, f"priority:{klass}")
 
 
 PUBLIC = Grant(

@@ -2,16 +2,19 @@
 
 import asyncio
 import hmac
+import secrets
 from collections.abc import Callable
 from struct import Struct
 
 import msgspec
+from msgspec.structs import replace
 
 from glowplug.errors import WireError
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import (
     Hello,
     Infer,
+    Response,
     pack,
     unpack_failure,
     unpack_hello,
@@ -23,28 +26,11 @@ from glowplug_router.gateway.calls import Call
 from glowplug_router.gateway.engine import Engine
 
 _U64 = Struct("<Q")
+# An enum's members cost more to reach and to compare than numbers do, and this is done for every frame.
+_HELLO, _INFER, _RESPONSE, _CHUNK, _END, _ERROR = map(
+    int, (Kind.HELLO, Kind.INFER, Kind.RESPONSE, Kind.CHUNK, Kind.END, Kind.ERROR)
+)
 _NO_TRAILER = unpack_trailer(pack([]))
-
-
-class Tokens:
-    """Makes and checks call tokens: they let code inside a call make further calls in its name."""
-
-    def __init__(self) -> None:
-        self._secret = b""
-
-    def load(self, secret_hex: str) -> None:
-        """Take the secret of a snapshot."""
-        self._secret = bytes.fromhex(secret_hex)
-
-    def of(self, request_id: str, name: str) -> str:
-        """Return the token of a call to `name`."""
-        return hmac.digest(self._secret, f"{request_id}|{name}".encode(), "sha256").hex()
-
-    def fits(self, token: str, request_id: str, name: str) -> bool:
-        """Say whether a token is that call's."""
-        return bool(self._secret) and hmac.compare_digest(
-            token.encode(), self.of(request_id, name).encode()
-        )
 
 
 class Inbox:
@@ -64,9 +50,7 @@ class Inbox:
 class DataLink(FrameProtocol):
     """The gateway's end of a replica's data socket. We dial, so our streams have odd numbers."""
 
-    def __init__(
-        self, engine: Engine, tokens: Tokens, inbox: Inbox, hello: Hello, replica: str
-    ) -> None:
+    def __init__(self, engine: Engine, inbox: Inbox, hello: Hello, replica: str) -> None:
         super().__init__()
         self.replica = replica
         self.version = ""
@@ -75,10 +59,12 @@ class DataLink(FrameProtocol):
         self.pending: dict[int, Call] = {}
         self.is_leaving = False
         self._engine = engine
-        self._tokens = tokens
         self._inbox = inbox
         self._hello = hello
         self._next = 1
+        # It goes out with every call. Code inside a call calls on by it, and by the id of a call that is in flight on
+        # this very connection: what one rank knows is of no use to another, or when the connection is gone.
+        self._token = secrets.token_hex(16)
         self._when_idle: Callable[[], None] | None = None
 
     # -- Carrier -------------------------------------------------------------------------------------
@@ -106,10 +92,19 @@ class DataLink(FrameProtocol):
             call.attempt,
             call.chain,
             "",
-            self._tokens.of(call.request_id, lane.name),
+            self._token,
             lane.dev or call.shows_code,
+            call.payload,
+            call.offload,
         )
-        self.send(Kind.INFER, rid, pack(infer), call.body, FLAG_END)
+        self.send(_INFER, rid, pack(infer), call.body, FLAG_END)
+
+    def parent(self, request_id: str, token: str) -> Call | None:
+        """Return the call in flight here that code may call on for with this token; None for none."""
+        call = self._engine.by_request.get(request_id)
+        if call is None or call.link is not self:
+            return None
+        return call if hmac.compare_digest(token.encode(), self._token.encode()) else None
 
     def cancel(self, call: Call) -> None:
         """Say that nobody waits for a call. The replica still ends the stream, when the permit is free."""
@@ -124,15 +119,19 @@ class DataLink(FrameProtocol):
 
     def connected(self) -> None:
         """Greet."""
-        self.send(Kind.HELLO, 0, pack(self._hello))
+        self.greet()
+
+    def greet(self) -> None:
+        """Say who we are, and what memory we offer for large bodies."""
+        self.send(Kind.HELLO, 0, pack(replace(self._hello, ring=self.ring_offer())))
 
     def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         """Hand a frame to the call it belongs to."""
         try:
-            if kind == Kind.HELLO:
-                self._greeted(unpack_hello(meta))
-            elif rid & 1:
+            if rid & 1:
                 self._answered(kind, flags, rid, meta, body)
+            elif kind == _HELLO:
+                self._greeted(unpack_hello(meta))
             else:
                 self._inbox.take(self, kind, flags, rid, meta, body)
         except (msgspec.MsgspecError, WireError):
@@ -142,21 +141,27 @@ class DataLink(FrameProtocol):
         call = self.pending.get(rid)
         if call is None:
             return
-        if kind == Kind.RESPONSE:
-            final = bool(flags & FLAG_END)
-            if final:
-                self._end(rid)
-            self._engine.head(call, unpack_response(meta), body, final=final)
-        elif kind == Kind.CHUNK and not flags & FLAG_END:
+        if kind == _RESPONSE:
+            self._responded(call, flags, unpack_response(meta), body)
+        elif kind == _CHUNK and not flags & FLAG_END:
             self._engine.chunk(call, body)
-        elif kind in (Kind.END, Kind.CHUNK):
+        elif kind in (_END, _CHUNK):
             if body:
                 self._engine.chunk(call, body)
             self._end(rid)
             self._engine.end(call, unpack_trailer(meta) if meta else _NO_TRAILER)
-        elif kind == Kind.ERROR:
+        elif kind == _ERROR:
             self._end(rid)
             self._engine.fail(call, unpack_failure(meta), body)
+
+    def _responded(self, call: Call, flags: int, response: Response, body: bytes) -> None:
+        if response.batch > 0:
+            call.lane.tally.batch(response.batch, response.flush)
+        if flags & FLAG_END:
+            self._end(call.rid)
+            self._engine.whole(call, response, body)
+        else:
+            self._engine.begin(call, response, body)
 
     def _end(self, rid: int) -> None:
         del self.pending[rid]
@@ -167,11 +172,14 @@ class DataLink(FrameProtocol):
         if hello.name and hello.name != self.replica:
             self.abort()  # another process listens at this address now
             return
+        self.hear_offer(hello.ring)
         if hello.state == "draining":
             self.leave()
         elif hello.state in ("", "ready") and not self.is_leaving:
             self.version = hello.version or self.version
-            self._engine.replica_ready(self, self.version, max(0, hello.permits))
+            self._engine.replica_ready(
+                self, self.version, max(0, hello.permits), max(0, hello.ahead)
+            )
 
     def leave(self) -> None:
         """Take no more calls; those that are under way go on."""

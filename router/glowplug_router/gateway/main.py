@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -24,19 +25,24 @@ from glowplug_router.gateway.engine import Engine
 from glowplug_router.gateway.forward import Forward
 from glowplug_router.gateway.front import Front
 from glowplug_router.gateway.guard import Guard
-from glowplug_router.gateway.links import DataLink, Tokens
+from glowplug_router.gateway.links import DataLink
 from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.nested import NestedCalls
+from glowplug_router.gateway.payloads import PayloadRelay
 from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Table
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.gateway.site import make_site
 from glowplug_router.gateway.snapshot import changes, is_newer, load, losses, replicas
 from glowplug_router.gateway.tally import Tallies
+from glowplug_router.gateway.tls import Certificate, TlsDoor
 from glowplug_router.records import Snapshot
 from glowplug_router.settings import BACKLOG
+from glowplug_router.signatures import Signer
 
 _LOG = logging.getLogger("glowplug.gateway")
+# A call leaves no cycles behind; the default of 700 had the collector look for some 80 times a second.
+GC_THRESHOLDS = (20_000, 20, 50)
 
 
 class GatewayServer(Server):
@@ -71,12 +77,12 @@ class Gateway:
         self.tallies = Tallies()
         self.metrics = Metrics(self.tallies)
         self.reporter = Reporter(settings.name, self.tallies)
-        self.engine = Engine(clock, self.tallies, self.metrics, self.reporter)
+        self.engine = Engine(clock, self.tallies, self.reporter)
         self.front = Front(settings, clock, chance, self.engine, self.metrics)
-        self.tokens = Tokens()
-        inbox = NestedCalls(self.front, self.tokens)
+        relay = PayloadRelay(tasks.start_soon, lambda: self.control.current())
+        inbox = NestedCalls(self.front, relay)
         self.dialer = Dialer(
-            partial(DataLink, self.engine, self.tokens, inbox, hello),
+            partial(DataLink, self.engine, inbox, hello),
             clock,
             tasks,
         )
@@ -108,8 +114,8 @@ class Gateway:
     def _use(self, snapshot: Snapshot) -> None:
         old, self.snapshot = self.snapshot, snapshot
         front, now_ns = self.front, self._clock.now_ns()
-        self.tokens.load(snapshot.token_secret)
         front.keys.load(snapshot.keys, snapshot.pepper)
+        front.signer = Signer(snapshot.token_secret) if snapshot.token_secret else None
         front.table = Table(snapshot, self.tallies.of)
         self.reporter.snapshot = snapshot.number
         for event in changes(old, snapshot):
@@ -117,11 +123,12 @@ class Gateway:
         self._forget(old, snapshot)
         self.dialer.want(replicas(snapshot))
         self.engine.mourning.learn(losses(snapshot))
+        front.holding.learn(snapshot, now_ns)
+        front.holding.tick(self.engine.calls.values(), now_ns)
 
     def _forget(self, old: Snapshot | None, new: Snapshot) -> None:
         for key in _keys(old) - _keys(new):
             self.tallies.forget(key)
-            self.metrics.forget(key)
 
     async def keep_saved(self) -> None:
         """Write each new snapshot to disk; when several come in a row, the last one."""
@@ -155,6 +162,7 @@ class Gateway:
                 if isinstance(connection, Guard):
                     connection.sweep(now_ns)
             self.engine.sweep(now_ns)
+            self.front.holding.tick(self.engine.calls.values(), now_ns)
             self._pulse_due_s = now_s + every_s
             self._pulse = loop.call_at(self._pulse_due_s, beat)
 
@@ -213,7 +221,13 @@ async def run_gateway(
     *,
     leash_fd: int | None = None,
 ) -> None:
-    """Serve on `sockets` until SIGTERM, SIGINT or the end of the leash; then finish what runs, within `drain_ns`."""
+    """Serve on `sockets` until SIGTERM, SIGINT or the end of the leash; then finish what runs, within `drain_ns`.
+
+    The process is the gateway's alone: its collector is told that what is loaded by now stays.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_when_told, leash_fd, stop)
@@ -237,13 +251,47 @@ async def serve(
         tasks.start_soon(gateway.control.run, tasks)
         gateway.start_pulse(server)
         async with anyio.create_task_group() as serving:
-            serving.start_soon(server.serve, sockets)
+            door = await _open(serving, server, sockets, settings, clock)
             await stop.wait()
+            door.cancel()
             gateway.stop()
             server.stop.set()
             serving.start_soon(_end_of_drain, gateway, server, settings, clock, serving)
         gateway.close()
         tasks.cancel_scope.cancel()
+
+
+async def _open(
+    serving: TaskGroup,
+    server: GatewayServer,
+    sockets: list[socket.socket],
+    settings: GatewaySettings,
+    clock: Clock,
+) -> anyio.CancelScope:
+    """Take connections from now on; cancelling what is returned stops that for those that come with TLS."""
+    scope = anyio.CancelScope()
+    if not settings.tls_cert:
+        serving.start_soon(server.serve, sockets)
+        return scope
+    certificate = Certificate(settings.tls_cert, settings.tls_key)
+
+    def make() -> asyncio.Protocol:
+        make_guard = server.config.http_protocol_class
+        return make_guard(config=server.config, server_state=server.server_state, app_state={})  # type: ignore[call-arg]  # as uvicorn calls it
+
+    async def take() -> None:
+        with scope:
+            door = TlsDoor(certificate, settings, make)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(certificate.follow, clock, settings.tls_look_ns)
+                for sock in sockets:
+                    tasks.start_soon(door.serve, sock)
+        for sock in sockets:
+            sock.close()
+
+    serving.start_soon(server.serve, [])
+    serving.start_soon(take)
+    return scope
 
 
 async def _end_of_drain(

@@ -1,6 +1,5 @@
 """What does /metrics say? Plain counters on the hot path, turned into Prometheus families when somebody asks."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,29 +11,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from glowplug.clock import MILLISECOND, SECOND
-from glowplug_router.gateway.routes import Lane
-from glowplug_router.gateway.tally import Tallies
+from glowplug.clock import SECOND
+from glowplug_router.gateway.tally import BOUNDS_NS, SIZES, Tallies
 
-# Milliseconds: from a warm echo to the longest wait the edge allows.
-BOUNDS_NS = tuple(
-    ms * MILLISECOND
-    for ms in (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 110_000)
-)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class Series:
-    """Counts of one version: calls by status, and how long they took."""
-
-    __slots__ = ("buckets", "by_status", "cold_starts", "lane", "sum_ns")
-
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.by_status: dict[int, int] = {}
-        self.buckets = [0] * (len(BOUNDS_NS) + 1)
-        self.sum_ns = 0
-        self.cold_starts = 0
 
 
 class Metrics(Collector):
@@ -47,27 +27,12 @@ class Metrics(Collector):
         self.held_bytes = 0
         self.refused: dict[str, int] = {}  # by problem code: requests that never became calls
         self._tallies = tallies
-        self._series: dict[str, Series] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-
-    def done(self, lane: Lane, status: int, took_ns: int, *, cold: bool) -> None:
-        """Count a call that is over."""
-        series = self._series.get(lane.key)
-        if series is None:
-            series = self._series[lane.key] = Series(lane)
-        series.by_status[status] = series.by_status.get(status, 0) + 1
-        series.buckets[bisect_left(BOUNDS_NS, took_ns)] += 1
-        series.sum_ns += took_ns
-        series.cold_starts += cold
 
     def refuse(self, code: str) -> None:
         """Count a request that was refused at the door."""
         self.refused[code] = self.refused.get(code, 0) + 1
-
-    def forget(self, key: str) -> None:
-        """Drop a version that is served no more, so that the series stay as many as the versions."""
-        self._series.pop(key, None)
 
     def lag(self, late_ns: int) -> None:
         """Note how late the loop was."""
@@ -89,14 +54,34 @@ class Metrics(Collector):
         cold = CounterMetricFamily(
             "glowplug_cold_starts", "Calls that met no replica.", labels=_LANE
         )
-        for series in self._series.values():
-            labels = _labels(series.lane.key)
-            for status, count in sorted(series.by_status.items()):
+        for tally in list(self._tallies.by_key.values()):
+            labels = _labels(tally.key)
+            for status, count in sorted(tally.by_status.items()):
                 calls.add_metric((*labels, str(status)), count)
-            seconds.add_metric(labels, _cumulated(series.buckets), series.sum_ns / SECOND)
-            cold.add_metric(labels, series.cold_starts)
+            seconds.add_metric(labels, _cumulated(_BOUNDS_S, tally.spans), tally.took_ns / SECOND)
+            cold.add_metric(labels, tally.cold_starts)
         yield from (calls, seconds, cold)
+        yield from self._batches()
         yield from self._gauges()
+
+    def _batches(self) -> Iterator[Metric]:
+        batches = CounterMetricFamily(
+            "glowplug_batches",
+            "Batches that replicas ran, by why they were cut.",
+            labels=("app", "endpoint", "reason"),
+        )
+        sizes = HistogramMetricFamily("glowplug_batch_size", "Calls in a batch.", labels=_LANE)
+        reasons: dict[tuple[str, str, str], int] = {}
+        for tally in list(self._tallies.by_key.values()):
+            labels = _labels(tally.key)
+            for reason, count in tally.batches.items():
+                key = (*labels[:2], reason)
+                reasons[key] = reasons.get(key, 0) + count
+            if tally.batches:
+                sizes.add_metric(labels, _cumulated(_SIZES, tally.sizes), tally.batched)
+        for key, count in sorted(reasons.items()):
+            batches.add_metric(key, count)
+        yield from (batches, sizes)
 
     def _gauges(self) -> Iterator[Metric]:
         queued = GaugeMetricFamily(
@@ -127,6 +112,8 @@ class Metrics(Collector):
 
 
 _LANE = ("app", "endpoint", "version")
+_BOUNDS_S = (*(str(bound / SECOND) for bound in BOUNDS_NS), "+Inf")
+_SIZES = (*(str(float(size)) for size in SIZES), "+Inf")
 
 
 def _labels(key: str) -> tuple[str, str, str]:
@@ -135,10 +122,10 @@ def _labels(key: str) -> tuple[str, str, str]:
     return app, endpoint, version
 
 
-def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:
+def _cumulated(bounds: tuple[str, ...], counts: list[int]) -> list[tuple[str, float]]:
     rows: list[tuple[str, float]] = []
     total = 0
-    for bound, count in zip((*BOUNDS_NS, None), buckets, strict=True):
+    for bound, count in zip(bounds, counts, strict=True):
         total += count
-        rows.append(("+Inf" if bound is None else str(bound / SECOND), total))
+        rows.append((bound, total))
     return rows

@@ -4,12 +4,14 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from glowplug.clock import MILLISECOND
+from glowplug.payloads import LINK_PATH
 from glowplug.problems import PROBLEMS
-from glowplug.spec import CHAIN_MAX
+from glowplug.spec import AFFINITY_MAX, CHAIN_MAX
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import Failure, Infer, Response, Trailer, pack, unpack_infer
 from glowplug_router.gateway.calls import Call, Headers
-from glowplug_router.gateway.links import DataLink, Inbox, Tokens
+from glowplug_router.gateway.links import DataLink, Inbox
+from glowplug_router.gateway.payloads import PayloadRelay, PayloadStream
 from glowplug_router.gateway.problems import Trouble, document
 from glowplug_router.gateway.routes import Lane, Target, no_traffic, pinned, unknown_version
 from glowplug_router.gateway.wishes import CLASSES, PASSED_ON
@@ -26,9 +28,7 @@ class NestedCaller:
 
     __slots__ = ("_link", "_rid", "_streams", "call")
 
-    def __init__(
-        self, link: DataLink, rid: int, streams: dict[int, "NestedCaller | Upload"]
-    ) -> None:
+    def __init__(self, link: DataLink, rid: int, streams: dict[int, "Stream"]) -> None:
         self.call: Call | None = None
         self._link = link
         self._rid = rid
@@ -78,13 +78,16 @@ class Upload:
         self.size = 0
 
 
+Stream = NestedCaller | Upload | PayloadStream
+
+
 class NestedCalls(Inbox):
     """The streams that replicas opened, by link."""
 
-    def __init__(self, front: "Front", tokens: Tokens) -> None:
+    def __init__(self, front: "Front", payloads: PayloadRelay) -> None:
         self._front = front
-        self._tokens = tokens
-        self._streams: dict[DataLink, dict[int, NestedCaller | Upload]] = {}
+        self._payloads = payloads
+        self._streams: dict[DataLink, dict[int, Stream]] = {}
         self._serial = 0
 
     def take(
@@ -92,13 +95,15 @@ class NestedCalls(Inbox):
     ) -> None:
         streams = self._streams.setdefault(link, {})
         if kind == Kind.INFER and rid not in streams:
-            streams[rid] = Upload(unpack_infer(meta))
+            self._opened(link, rid, unpack_infer(meta))
         stream = streams.get(rid)
         match stream:
             case Upload() if kind in (Kind.INFER, Kind.CHUNK):
                 self._more(link, rid, stream, body, is_last=bool(flags & FLAG_END))
             case Upload() if kind == Kind.CANCEL:
                 del streams[rid]
+            case PayloadStream():
+                stream.frame(kind, flags, meta, body)
             case NestedCaller(call=Call() as call):
                 if kind == Kind.CANCEL:
                     del streams[rid]
@@ -120,6 +125,24 @@ class NestedCalls(Inbox):
         for stream in self._streams.pop(link, {}).values():
             if isinstance(stream, NestedCaller) and stream.call is not None:
                 self._front.engine.cancel(stream.call)
+            elif isinstance(stream, PayloadStream):
+                stream.cancel()
+
+    def _opened(self, link: DataLink, rid: int, infer: Infer) -> None:
+        streams = self._streams[link]
+        if infer.path != LINK_PATH:
+            streams[rid] = Upload(infer)
+            return
+        opened: PayloadStream | Trouble
+        if len(streams) >= STREAMS_MAX:
+            opened = Trouble("overloaded", f"{link.replica} has {STREAMS_MAX} calls open already")
+        else:
+            parent = link.parent(infer.parent, infer.call_token)
+            opened = self._payloads.open(link, rid, infer, parent, lambda: streams.pop(rid, None))
+        if isinstance(opened, Trouble):
+            NestedCaller(link, rid, streams).refuse(opened, infer.request_id)
+        else:
+            streams[rid] = opened
 
     def _more(
         self, link: DataLink, rid: int, upload: Upload, body: bytes, *, is_last: bool
@@ -144,7 +167,7 @@ class NestedCalls(Inbox):
             self._open(link, caller, upload.infer, b"".join(upload.pieces))
 
     def _open(self, link: DataLink, caller: NestedCaller, infer: Infer, body: bytes) -> None:
-        parent = self._parent(link, infer)
+        parent = link.parent(infer.parent, infer.call_token)
         if parent is None:
             detail = f"{link.replica} has no running call {infer.parent!r} with that token"
             caller.refuse(Trouble("unauthorized", detail), infer.request_id)
@@ -179,18 +202,9 @@ class NestedCalls(Inbox):
             parent=parent.number,
             has_asked=parent.has_asked or infer.timeout_ns > 0,
             shows_code=parent.shows_code,
+            affinity=dict(infer.headers).get("glowplug-affinity", "")[:AFFINITY_MAX],
         )
         self._front.engine.arrive(call)
-
-    def _parent(self, link: DataLink, infer: Infer) -> Call | None:
-        parent = self._front.engine.by_request.get(infer.parent)
-        if parent is None or parent.link is not link:
-            return None
-        return (
-            parent
-            if self._tokens.fits(infer.call_token, parent.request_id, parent.lane.name)
-            else None
-        )
 
     def _lane(self, infer: Infer) -> tuple[Target, Lane] | Trouble:
         target = self._front.table.targets.get(infer.endpoint)

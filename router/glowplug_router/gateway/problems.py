@@ -58,6 +58,12 @@ _REFUSALS: dict[str, tuple[str, Sentence]] = {
         "start",
         lambda key: f"{key}: as many calls as `hold` allows already wait for the first replica",
     ),
+    "infeasible": (
+        "queue",
+        lambda key: (
+            f"{key}: by what waits before it and what a call takes, the deadline could not be met"
+        ),
+    ),
     "queue_timeout": ("queue", lambda key: f"{key}: no permit came free within `timeout.queue`"),
     "start_timeout": ("start", lambda key: f"{key}: no replica was ready within `timeout.start`"),
     "deadline": ("queue", lambda key: f"{key}: the deadline passed before the call could run"),

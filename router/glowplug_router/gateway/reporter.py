@@ -27,7 +27,8 @@ class Reporter:
         self._urgent = False
 
     def changed(self, tally: Tally) -> None:
-        """Report this version's counts within REPORT_EVERY_NS."""
+        """Report this version's counts within REPORT_EVERY_NS; of no use while it `is_dirty`."""
+        tally.is_dirty = True
         self._dirty.add(tally)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REPORT_EVERY_NS / SECOND, self.send)
@@ -62,6 +63,8 @@ class Reporter:
             snapshot=self.snapshot,
         )
         if self.tell(to_json(report)):
+            for tally in self._dirty:
+                tally.is_dirty = False
             self._dirty.clear()
 
     def close(self) -> None:

@@ -127,6 +127,17 @@ def unknown_version(target: Target, selector: str) -> str:
     return f"{target.name} has no version {selector!r}; it has {names}"
 
 
+def too_urgent(key: str, target: Target, klass: str) -> Trouble:
+    """Return the trouble of a call that asks to go before what its endpoint's calls go before."""
+    who = f"the key {key} has no scope priority:{klass}" if key else "callers without a key may not"
+    detail = f"calls of {target.name} are {target.klass}, and this one asks for {klass}: {who}"
+    hint = (
+        f"leave out Glowplug-Priority, ask for {target.klass} or lower, or use a key made with"
+        f" `glowplug keys create --scope 'invoke:*' --scope priority:{klass}`"
+    )
+    return Trouble("forbidden", detail, hint=hint)
+
+
 def no_traffic(target: Target) -> Trouble:
     """Return the trouble of an endpoint whose versions all have a share of zero."""
     return Trouble("unavailable", f"no version of {target.name} gets traffic")

@@ -39,7 +39,12 @@ class GatewaySettings:
     linger_ns: int = (
         2 * SECOND
     )  # after a refusal: the rest of the body is dropped, so that the answer is read
-    wait_max_ns: int = 110 * SECOND  # default wait of a call; load balancers give up at 120 s
+    wait_max_ns: int = (
+        110 * SECOND
+    )  # wait of a call that does not say; load balancers give up at 120 s
+    tls_cert: str = ""  # PEM files; none: plain HTTP
+    tls_key: str = ""
+    tls_look_ns: int = 5 * SECOND  # how often it is looked whether they have changed
     drain_ns: int = 30 * SECOND  # SIGTERM: calls in flight may finish
     pulse_ns: int = (
         250 * MILLISECOND

@@ -6,6 +6,7 @@ Closed by default: whatever is not on the short list of open paths needs a key, 
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import orjson
 from starlette.applications import Starlette
@@ -13,14 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from glowplug.errors import Executed
+from glowplug.errors import CallError, Executed
 from glowplug.suggest import did_you_mean
-from glowplug_router.gateway.exchange import unauthorized
+from glowplug_router.gateway.doors import unauthorized
 from glowplug_router.gateway.forward import Forward
 from glowplug_router.gateway.keys import PUBLIC, Grant
 from glowplug_router.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
 from glowplug_router.gateway.problems import CONTENT_TYPE, Trouble, document
 from glowplug_router.records import Snapshot
+from glowplug_router.signatures import PAYLOADS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -51,6 +53,12 @@ class Door:
         path: str = scope["path"]
         is_public = path in OPEN or (path == METRICS and is_local(scope.get("client"), headers))
         is_open = is_public and scope["method"] in ("GET", "HEAD")
+        if path.startswith(f"{PAYLOADS}/"):
+            flaw = self._unsigned(scope)
+            if flaw is not None:
+                await answer(scope, flaw)(scope, receive, send)
+                return
+            grant = PUBLIC
         if grant is None and not is_open:
             trouble = unauthorized(was_sent=b"authorization" in headers)
             self._front.metrics.refuse(trouble.code)
@@ -59,6 +67,19 @@ class Door:
         scope["grant"] = grant or PUBLIC
         scope["is_open"] = is_open
         await self._site(scope, receive, send)
+
+    def _unsigned(self, scope: "Scope") -> Trouble | None:
+        """Return what is wrong with a URL that needs a signature in place of a key."""
+        signer = self._front.signer
+        if signer is None:
+            return Trouble("control_unavailable", "this gateway has not heard from its controller")
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        try:
+            signer.opened(method, scope["path"], query, self._front.clock.wall_ns())
+        except CallError as error:
+            return Trouble(error.code, error.message, hint=error.hint)
+        return None
 
 
 def is_local(client: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> bool:
@@ -198,6 +219,7 @@ def make_site(
             Route("/openapi.json", site.openapi),
             Route("/-/openapi/{app}", site.openapi),
             Route(API + "/{path:path}", site.api, methods=every),
+            Route(PAYLOADS + "/{digest}", site.api, methods=["PUT", "GET"]),
             Route("/{path:path}", site.nothing, methods=every),
         ]
     )

@@ -65,6 +65,7 @@ def _set(key: str, version: RouteVersion) -> VersionSet:
         start_ns=version.start_ns,
         max_permits=version.permits * version.max_replicas,
         failed=version.failed,
+        retry_safe=version.retry_safe,
     )
 
 

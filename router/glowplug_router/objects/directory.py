@@ -16,11 +16,13 @@ import anyio
 from anyio import to_thread
 
 from glowplug.errors import CallError, call_error
+from glowplug_router.signatures import SCOPE, SignedObject, Signer
 
 PIECE_BYTES = 1024 * 1024  # written and read at once: few hops to the thread, little memory
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HEX = frozenset("0123456789abcdef")
 _TEMPORARY = ".part-"
+_SCOPED = f"scopes/*/sha256/*/{'[0-9a-f]' * 64}"
 
 Opener = Callable[[Path], BinaryIO]
 
@@ -31,14 +33,30 @@ def create(path: Path) -> BinaryIO:
 
 
 class DirectoryObjects:
-    """The ObjectStore port on a folder: `sha256/ab/<hex>`. Removes what an interrupted upload left."""
+    """The ObjectStore port on a folder: `sha256/ab/<hex>`, and the same again in `scopes/<name>`.
 
-    def __init__(self, root: Path, opener: Opener = create) -> None:
+    Its signed URLs are the router's own: the control API serves them. Without a signer they are good for nothing.
+    Removes what an interrupted upload left.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        opener: Opener = create,
+        *,
+        signer: Signer | None = None,
+        scope: str = "",
+    ) -> None:
         self._root = root
         self._opener = opener
+        self._signer = signer or Signer(secrets.token_hex())
+        self._scope = scope
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in root.glob(f"sha256/*/{_TEMPORARY}*"):
-            left.unlink(missing_ok=True)
+        if scope:  # made anew for each use, while uploads run
+            return
+        for folder in ("sha256/*", "scopes/*/sha256/*"):
+            for left in root.glob(f"{folder}/{_TEMPORARY}*"):
+                left.unlink(missing_ok=True)
 
     async def missing(self, digests: Sequence[str]) -> tuple[str, ...]:
         def look() -> tuple[str, ...]:
@@ -81,13 +99,37 @@ class DirectoryObjects:
     async def delete(self, digest: str) -> None:
         self._path(digest).unlink(missing_ok=True)
 
+    def scope(self, name: str) -> "DirectoryObjects":
+        if not SCOPE.fullmatch(name):
+            raise call_error("bad_request", f"{name[:80]!r} is no scope", executed="no")
+        root = self._root / "scopes" / name
+        return DirectoryObjects(root, self._opener, signer=self._signer, scope=name)
+
+    async def scopes(self) -> tuple[str, ...]:
+        def look() -> tuple[str, ...]:
+            return tuple(sorted({path.parents[2].name for path in self._root.glob(_SCOPED)}))
+
+        return await to_thread.run_sync(look)
+
+    def signed_put(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        return self._signed("PUT", digest, size_bytes, expires_wall_ns)
+
+    def signed_get(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        return self._signed("GET", digest, size_bytes, expires_wall_ns)
+
+    def _signed(self, method: str, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        sha256_hex(digest)
+        return self._signer.url(
+            method, SignedObject(self._scope, digest, size_bytes), expires_wall_ns
+        )
+
     async def _write(
         self, part: Path, pieces: AsyncIterator[bytes], digest: str, limit_bytes: int
     ) -> int:
         sha = hashlib.sha256()
         size = 0
 
-        def write(data: bytes) -> None:
+        def write(data: bytearray) -> None:
             sha.update(data)
             view = memoryview(data)
             while view:
@@ -106,7 +148,9 @@ class DirectoryObjects:
                     f"the {size} bytes sent as {digest} have the digest sha256:{sha.hexdigest()}"
                 )
                 raise call_error("digest_mismatch", message, executed="no")
-            await to_thread.run_sync(os.fsync, file.fileno())
+            # Payloads live an hour and are digested again by whoever reads them: a power cut may cost one, no more.
+            if not self._scope:
+                await to_thread.run_sync(os.fsync, file.fileno())
         return size
 
     def _path(self, digest: str) -> Path:
@@ -123,16 +167,16 @@ def sha256_hex(digest: str) -> str:
     return digits
 
 
-async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytearray]:
     """Join small pieces, so that each hop to the thread is worth its price."""
     held = bytearray()
     async for piece in pieces:
         held += piece
         if len(held) >= PIECE_BYTES:
-            yield bytes(held)
-            held.clear()
+            yield held
+            held = bytearray()
     if held:
-        yield bytes(held)
+        yield held
 
 
 def _touched(path: Path) -> bool:

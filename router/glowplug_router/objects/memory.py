@@ -1,17 +1,24 @@
 """What does an ObjectStore do, with nothing but a dictionary? For tests and the simulator."""
 
 import hashlib
+import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from glowplug.clock import Clock, SystemClock
 from glowplug.errors import call_error
+from glowplug_router.signatures import SCOPE, SignedObject, Signer
 
 
 class MemoryObjects:
     """The ObjectStore port in this process's memory."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self, clock: Clock | None = None, *, signer: Signer | None = None, scope: str = ""
+    ) -> None:
         self._clock = clock or SystemClock()
+        self._signer = signer or Signer(secrets.token_hex())
+        self._scope = scope
+        self._scopes: dict[str, MemoryObjects] = {}
         self._objects: dict[str, bytes] = {}
         self._asked_ns: dict[str, int] = {}
 
@@ -48,6 +55,23 @@ class MemoryObjects:
     async def delete(self, digest: str) -> None:
         self._objects.pop(_checked(digest), None)
         self._asked_ns.pop(digest, None)
+
+    def scope(self, name: str) -> "MemoryObjects":
+        if not SCOPE.fullmatch(name):
+            raise call_error("bad_request", f"{name[:80]!r} is no scope", executed="no")
+        made = MemoryObjects(self._clock, signer=self._signer, scope=name)
+        return self._scopes.setdefault(name, made)
+
+    async def scopes(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, one in self._scopes.items() if one._objects))  # noqa: SLF001  # of our kind
+
+    def signed_put(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        one = SignedObject(self._scope, _checked(digest), size_bytes)
+        return self._signer.url("PUT", one, expires_wall_ns)
+
+    def signed_get(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
+        one = SignedObject(self._scope, _checked(digest), size_bytes)
+        return self._signer.url("GET", one, expires_wall_ns)
 
 
 def _checked(digest: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from glowplug.clock import SECOND
 from glowplug_router.dispatch import DispatchState
+from glowplug_router.dispatch.flight import whose_turn
 from glowplug_router.policy.rollout import max_replicas, min_replicas
 from glowplug_router.records import Drain, Forget, Observed, Plan, Replica, Served, Start, Swap
 from glowplug_router.simulation.controller import Planner
@@ -24,18 +25,25 @@ from glowplug_router.simulation.facts import (
     RankRuns,
     Sent,
     Stepped,
+    Told,
     Unlinked,
 )
 from glowplug_router.simulation.node import SimNode
+from glowplug_router.simulation.sharing import Sharing
 from glowplug_router.simulation.world import World
 
 INVARIANTS = (
     "answered_once",  # every accepted call is answered exactly once, by its deadline
     "one_owner",  # no call is at two replicas
-    "permits",  # no replica is sent, or runs, more than its permits
+    "permits",  # no replica is sent more than its permits and what it takes ahead, or runs more than its permits
+    "ahead",  # nothing that has a parent is sent ahead
+    "expired",  # no call is sent after its deadline
+    "run_once",  # no call that may have run is sent again, unless its version says that this is harmless
+    "tenant_share",  # of the tenants that wait in one class, none gets far more device time than another
+    "class_share",  # a class that waits gets its reserved share
     "no_dispatch_to_leaving",  # a replica that is leaving or lost is sent nothing
     "conservation",  # every open call is queued or in flight in the dispatcher, and nowhere else
-    "no_idle_permit",  # no call waits where a permit is free
+    "no_idle_permit",  # no call waits where a permit is free that it may use
     "max",  # never more than max starting and ready, planned or real
     "makes_way",  # no candidate stands before its own predecessor; who waits for room gets it soon
     "room",  # no GPU given twice, no memory given that is not there
@@ -72,7 +80,13 @@ class Checkers:
         self._over: set[int] = set()
         self._owner: dict[int, str] = {}  # call -> replica
         self._at: dict[str, set[int]] = {}  # replica -> calls there
-        self._permits: dict[str, int] = {}  # replicas that may be sent calls
+        self._permits: dict[
+            str, tuple[int, int]
+        ] = {}  # replicas that may be sent calls; permits and ahead
+        self._asked: dict[int, Accepted] = {}  # all that came
+        self._has_run: set[int] = set()
+        self._retry_safe: set[str] = set()
+        self._sharing = Sharing()
         self._running: dict[int, str] = {}  # call -> rank that runs it
         self._epochs: dict[str, int] = {}
         self._over_max_ns: dict[str, int] = {}
@@ -83,22 +97,26 @@ class Checkers:
         """Check one fact."""
         match fact:
             case Stepped(state=state):
+                self._sharing.stepped()
                 self._step(state)
             case Sent(call=call, replica=replica):
                 self._send(call, replica)
-            case Freed(call=call, replica=replica):
-                self._free(call, replica)
+            case Freed():
+                self._end(fact)
             case RankRuns():
                 self._rank_runs(fact)
             case RankDone(call=call):
                 self._running.pop(call, None)
-            case Accepted(call=call, due_ns=due_ns):
-                self._open[call] = due_ns
-            case Answered(call=call, code=code):
-                self.codes[code] += 1
-                self._answer(call)
-            case Linked(replica=replica, permits=permits):
-                self._permits[replica] = permits
+            case Accepted():
+                self._accept(fact)
+            case Answered():
+                self._answer(fact)
+            case Linked(replica=replica, permits=permits, ahead=ahead):
+                self._permits[replica] = (permits, ahead)
+            case Told(version=version):
+                (self._retry_safe.add if version.retry_safe else self._retry_safe.discard)(
+                    version.version
+                )
             case Unlinked(replica=replica, is_lost=is_lost):
                 self._unlink(replica, is_lost)
             case Planned():
@@ -116,7 +134,15 @@ class Checkers:
 
     # -- calls
 
-    def _answer(self, call: int) -> None:
+    def _accept(self, fact: Accepted) -> None:
+        self._open[fact.call] = fact.due_ns
+        self._asked[fact.call] = fact
+        self._sharing.accepted(fact)
+
+    def _answer(self, fact: Answered) -> None:
+        call = fact.call
+        self.codes[fact.code] += 1
+        self._sharing.answered(call)
         self.answered += 1
         known = self._open.pop(call, None) is not None
         self._expect(
@@ -127,18 +153,35 @@ class Checkers:
     def _send(self, call: int, replica: str) -> None:
         owner = self._owner.get(call)
         self._expect(owner is None, "one_owner", f"call {call} sent to {replica} while at {owner}")
-        permits = self._permits.get(replica)
-        self._expect(
-            permits is not None, "no_dispatch_to_leaving", f"call {call} sent to {replica}"
-        )
+        grant = self._permits.get(replica)
+        self._expect(grant is not None, "no_dispatch_to_leaving", f"call {call} sent to {replica}")
         there = self._at.setdefault(replica, set())
         there.add(call)
+        permits, ahead = grant or (len(there), 0)
         self._expect(
-            permits is None or len(there) <= permits,
-            "permits",
-            f"{replica}: {len(there)} of {permits}",
+            len(there) <= permits + ahead, "permits", f"{replica}: {len(there)} of {permits}"
+        )
+        asked = self._asked[call]
+        is_ahead = len(there) > permits
+        self._expect(
+            not (is_ahead and asked.is_nested), "ahead", f"nested call {call} ahead at {replica}"
+        )
+        self._expect(
+            self._world.now_ns < asked.deadline_ns, "expired", f"call {call} sent to {replica}"
+        )
+        self._expect(
+            call not in self._has_run or asked.version in self._retry_safe,
+            "run_once",
+            f"call {call} sent to {replica}",
         )
         self._owner[call] = replica
+        self._sharing.sent(call)
+
+    def _end(self, fact: Freed) -> None:
+        asked = self._asked.get(fact.call)
+        for invariant, text in self._sharing.freed(fact.call, asked, fact.service_ns):
+            self._expect(False, invariant, text)
+        self._free(fact.call, fact.replica)
 
     def _free(self, call: int, replica: str) -> None:
         if self._owner.get(call) == replica:
@@ -149,7 +192,7 @@ class Checkers:
         self._permits.pop(replica, None)
         if is_lost:
             for call in tuple(self._at.get(replica, ())):
-                self._free(call, replica)
+                self._end(Freed(call, replica))
 
     def _rank_runs(self, fact: RankRuns) -> None:
         other = self._running.get(fact.call)
@@ -157,6 +200,7 @@ class Checkers:
             other is None, "one_owner", f"call {fact.call} runs on {other} and {fact.replica}"
         )
         self._running[fact.call] = fact.replica
+        self._has_run.add(fact.call)
         self._expect(fact.running <= fact.permits, "permits", f"{fact.replica} runs {fact.running}")
 
     def _step(self, state: DispatchState) -> None:
@@ -168,10 +212,10 @@ class Checkers:
         for version in state.versions.values():
             queued += version.waiting.count
             running += version.running
-            if version.waiting.count and version.pool.first() is not None:
-                self._expect(
-                    False, "no_idle_permit", f"{version.waiting.count} calls of {version.key} wait"
-                )
+            if version.waiting.count and version.pool.is_free:
+                is_held = whose_turn(version, self._world.now_ns) is None
+                text = f"{version.waiting.count} calls of {version.key} wait"
+                self._expect(is_held, "no_idle_permit", text)
         self._expect(
             running == len(self._owner) and queued + running == len(state.calls),
             "conservation",

@@ -325,4 +325,5 @@ class SimController:
             start_ns=endpoint.start_limit_ns,
             max_permits=served.policy.max * served.permits,
             failed="cannot start" if has_failed else "",
+            retry_safe=endpoint.retry_safe,
         )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from glowplug_router.dispatch import DispatchState
+from glowplug.spec import Class
+from glowplug_router.dispatch import DispatchState, VersionSet
 from glowplug_router.records import Demand, Observed, Plan
 
 
@@ -13,6 +14,10 @@ class Accepted:
     call: int
     version: str
     due_ns: int
+    deadline_ns: int = 0
+    tenant: str = ""
+    klass: Class = "standard"
+    is_nested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Linked:
 
     replica: str
     permits: int
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,14 @@ class Freed:
 
     call: int
     replica: str
+    service_ns: int = 0  # it ran for so long; 0 = it was refused
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The dispatcher heard of a version's limits."""
+
+    version: VersionSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,7 @@ Fact = (
     | Unlinked
     | Sent
     | Freed
+    | Told
     | Stepped
     | Planned
     | Commanded

@@ -17,6 +17,7 @@ class Rates:
     twice: float
     lost: float
     busy: float  # a replica's permit is with another gateway
+    sick: float  # a rank fails most of its calls, through its own fault
     kills: int
     agents: int  # agents lost and back
     nodes: int  # nodes lost with all that ran there
@@ -24,7 +25,9 @@ class Rates:
     clock_steps: int
 
 
-NONE = Rates(late=0, twice=0, lost=0, busy=0, kills=0, agents=0, nodes=0, restarts=0, clock_steps=0)
+NONE = Rates(
+    late=0, twice=0, lost=0, busy=0, sick=0, kills=0, agents=0, nodes=0, restarts=0, clock_steps=0
+)
 
 
 def drawn(world: World) -> Rates:
@@ -36,6 +39,7 @@ def drawn(world: World) -> Rates:
         twice=0.1 * wild,
         lost=0.05 * wild,
         busy=0.01 * wild,
+        sick=0.1 * wild,
         kills=random.randint(0, 3 * wild),
         agents=random.randint(0, wild),
         nodes=random.choice((0, 0, wild // 2)),
@@ -63,6 +67,14 @@ class Post:
         for _ in range(2 if random.random() < self._rates.twice else 1):
             is_late = random.random() < self._rates.late
             world.after(random.randrange(LATE_MAX_NS) if is_late else MILLISECOND, deliver)
+
+    def is_sick(self) -> bool:
+        """Say whether a rank that starts now fails most of its calls."""
+        return self._world.now_ns < self._calm_ns and self._world.random.random() < self._rates.sick
+
+    def is_fault(self) -> bool:
+        """Say whether a sick rank fails this call."""
+        return self._world.now_ns < self._calm_ns and self._world.random.random() < 0.9
 
     def is_busy(self) -> bool:
         """Say whether a replica refuses this call although we think that it has room."""

@@ -8,6 +8,7 @@ from functools import partial
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Class
 from glowplug_router.dispatch import (
+    Again,
     CallArrived,
     CallCancelled,
     CallEnded,
@@ -36,6 +37,7 @@ from glowplug_router.simulation.facts import (
     Linked,
     Sent,
     Stepped,
+    Told,
     Unlinked,
 )
 from glowplug_router.simulation.faults import Post
@@ -84,11 +86,11 @@ class _Call:
     version: str
     klass: Class
     deadline_ns: int
+    arrival: Arrival | None = None  # what a caller asked for; calls that code makes ask for nothing
     parent: int = 0
     children: list[int] = field(default_factory=list)
     done: Callable[[], None] | None = None  # a parent that waits for the answer
     is_sent: bool = False
-    sent_ns: int = 0
 
 
 class SimGateway:
@@ -125,6 +127,7 @@ class SimGateway:
         self._tick_ns: int | None = None
         self._events: deque[Event] = deque()
         self._leaving: set[str] = set()
+        self._gone: set[int] = set()  # calls whose caller went away, maybe in the midst of a step
         world.after(0, lambda: self._report_regularly(0))
 
     # -- callers
@@ -133,7 +136,8 @@ class SimGateway:
         """Take a call in."""
         version = self._live.get(arrival.endpoint)
         if version is not None:
-            call = self._accept(version, arrival.klass, self._world.now_ns + arrival.deadline_ns)
+            deadline_ns = self._world.now_ns + arrival.deadline_ns
+            call = self._accept(version, arrival.klass, deadline_ns, arrival)
             if arrival.gives_up_ns:
                 self._world.after(arrival.gives_up_ns, partial(self._give_up, call))
 
@@ -144,31 +148,44 @@ class SimGateway:
         if parent is None or version is None:
             self._world.after(HOP_NS, done)
         else:
-            self._accept(version, "standard", parent.deadline_ns, parent, done)
+            self._accept(version, "standard", parent.deadline_ns, None, parent, done)
 
     def _accept(
         self,
         version: str,
         klass: Class,
         deadline_ns: int,
+        arrival: Arrival | None,
         parent: _Call | None = None,
         done: Callable[[], None] | None = None,
     ) -> int:
         self._serial += 1
         id, now_ns = self._serial, self._world.now_ns
-        call = _Call(id, version, klass, deadline_ns, parent.id if parent else 0, done=done)
+        parent_id = parent.id if parent else 0
+        call = _Call(id, version, klass, deadline_ns, arrival, parent_id, done=done)
         if parent is not None:
             parent.children.append(id)
         self.open[id] = call
         row = self._counted.get(version, Demand(key=version))
         self._counted[version] = replace(row, arrivals=row.arrivals + 1, last_arrival_ns=now_ns)
-        self._tell(Accepted(id, version, max(deadline_ns, now_ns) + ANSWER_SLACK_NS))
+        event = CallArrived(id, version, deadline_ns, klass=klass, parent=parent_id)
+        if arrival is not None:
+            event = replace(
+                event,
+                tenant=arrival.tenant,
+                has_deadline=arrival.has_deadline,
+                affinity=arrival.affinity,
+                size_bytes=arrival.size_bytes,
+            )
+        due_ns = max(deadline_ns, now_ns) + ANSWER_SLACK_NS
+        self._tell(Accepted(id, version, due_ns, deadline_ns, event.tenant, klass, parent_id != 0))
         self._world.at(deadline_ns + ANSWER_SLACK_NS // 2, partial(self._run_out, id))
-        self._take(CallArrived(id, version, deadline_ns, klass=klass, parent=call.parent))
+        self._take(event)
         return id
 
     def _give_up(self, id: int) -> None:
         if id in self.open:
+            self._gone.add(id)
             self._answer(id, "cancelled")
             self._take(CallCancelled(id))
 
@@ -185,7 +202,7 @@ class SimGateway:
 
     def _accept_again(self, call: _Call, version: str) -> None:
         parent = self.open.get(call.parent)
-        self._accept(version, call.klass, call.deadline_ns, parent, call.done)
+        self._accept(version, call.klass, call.deadline_ns, call.arrival, parent, call.done)
 
     def _run_out(self, id: int) -> None:
         """Answer a call whose deadline passed while it ran; the dispatcher answers those that wait."""
@@ -205,7 +222,7 @@ class SimGateway:
 
     # -- ranks
 
-    def ended(self, call: int, rank: Rank) -> None:
+    def ended(self, call: int, rank: Rank, service_ns: int, is_fault: bool) -> None:
         """Hear that a call ended on a rank."""
         if self._links.get(rank.id) is not rank:
             return
@@ -215,13 +232,13 @@ class SimGateway:
             self._counted[known.version] = replace(
                 row,
                 completed=row.completed + 1,
-                service_ns=row.service_ns + self._world.now_ns - known.sent_ns,
+                service_ns=row.service_ns + service_ns,
             )
-            self._answer(call, "ok")
-        self._tell(Freed(call, rank.id))
-        self._take(CallEnded(call, rank.id))
+            self._answer(call, "internal" if is_fault else "ok")
+        self._tell(Freed(call, rank.id, service_ns))
+        self._take(CallEnded(call, rank.id, service_ns, is_fault))
 
-    def refused(self, call: int, rank: Rank, draining: bool) -> None:
+    def refused(self, call: int, rank: Rank, draining: bool, handed_back: bool) -> None:
         """Hear that a rank has no room."""
         if self._links.get(rank.id) is rank:
             if call in self.open:
@@ -230,7 +247,14 @@ class SimGateway:
             if draining:
                 self._leaving.add(rank.id)
                 self._tell(Unlinked(rank.id, is_lost=False))
-            self._take(CallRefused(call, rank.id, draining))
+            self._take(CallRefused(call, rank.id, draining, handed_back))
+
+    def greeted(self, rank: Rank, ahead: int) -> None:
+        """Hear how many calls a rank takes ahead from now on."""
+        if self._links.get(rank.id) is rank and rank.id not in self._leaving:
+            self._tell(Linked(rank.id, rank.permits, ahead))
+            version = self.state.replicas[rank.id].version.key
+            self._take(ReplicaReady(rank.id, version, rank.permits, ahead))
 
     def leaving(self, rank: Rank) -> None:
         """Hear that a rank drains."""
@@ -255,6 +279,7 @@ class SimGateway:
         self._routes = routes.number
         for version in routes.versions:
             if self._known.get(version.version) != version:
+                self._tell(Told(version))
                 self._take(version)
         self._live = dict(routes.live)
         self._dial(routes.dials)
@@ -283,8 +308,8 @@ class SimGateway:
         if rank.id not in self._links:
             self._links[rank.id] = rank
             rank.links.append(self)
-        self._tell(Linked(rank.id, rank.permits))
-        self._take(ReplicaReady(rank.id, dial.version, rank.permits))
+        self._tell(Linked(rank.id, rank.permits, rank.ahead))
+        self._take(ReplicaReady(rank.id, dial.version, rank.permits, rank.ahead))
 
     # -- the dispatcher
 
@@ -306,22 +331,26 @@ class SimGateway:
             case Send(call=call, replica=replica):
                 self._send(call, replica)
             case Refuse(call=call, code=code):
-                if code != "version_not_found" or not self._redraw(call):
-                    self._answer(call, code)
+                self._refuse(call, code)
             case Lost(call=call) if call in self.open:
                 self._answer(call, "replica_lost")
             case Cancel(call=call, replica=replica) if replica in self._links:
                 self._world.after(HOP_NS, partial(self._links[replica].cancel, call, self))
+            case Again(call=call) if call in self.open:
+                self.open[call].is_sent = False
             case Wake():
                 self._send_demand()
             case _:
                 pass  # its caller or its link is gone already
 
+    def _refuse(self, call: int, code: str) -> None:
+        if call not in self._gone and not (code == "version_not_found" and self._redraw(call)):
+            self._answer(call, code)
+
     def _send(self, call: int, replica: str) -> None:
         self._tell(Sent(call, replica))
         known, rank = self.open.get(call), self._links.get(replica)
         if known is not None:
-            known.sent_ns = self._world.now_ns
             known.is_sent = True
         if rank is not None:
             self._world.after(HOP_NS, partial(rank.take, call, self))

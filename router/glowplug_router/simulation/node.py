@@ -13,6 +13,7 @@ from glowplug_router.simulation.world import World
 
 LEASE_NS = 30 * SECOND  # a rank without an agent ends by itself
 REPORT_EVERY_NS = SECOND
+PATIENCE_NS = 5 * MILLISECOND  # what was taken ahead and has not begun by then is handed back
 HOP_NS = MILLISECOND // 2  # between gateway and rank; one value, so that a link keeps its order
 
 RankState = Literal["starting", "ready", "draining", "failed", "stopped"]
@@ -63,12 +64,16 @@ class NodeReport:
 class Caller(Protocol):
     """What a rank needs of the gateway at the other end of its data socket."""
 
-    def ended(self, call: int, rank: "Rank") -> None:
+    def ended(self, call: int, rank: "Rank", service_ns: int, is_fault: bool) -> None:
         """Hear that a call ended on a rank."""
         ...
 
-    def refused(self, call: int, rank: "Rank", draining: bool) -> None:
+    def refused(self, call: int, rank: "Rank", draining: bool, handed_back: bool) -> None:
         """Hear that a rank has no room."""
+        ...
+
+    def greeted(self, rank: "Rank", ahead: int) -> None:
+        """Hear how many calls a rank takes ahead from now on."""
         ...
 
     def leaving(self, rank: "Rank") -> None:
@@ -97,7 +102,10 @@ class Rank:
     tell: Callable[[Fact], None]
     state: RankState = "starting"
     since_ns: int = 0
-    running: dict[int, None] = field(default_factory=dict)
+    running: dict[int, int] = field(default_factory=dict)  # call -> since when
+    early: dict[int, Caller] = field(default_factory=dict)  # taken ahead, in order
+    ahead: int = 0
+    is_sick: bool = False
     links: list[Caller] = field(default_factory=list)
 
     @property
@@ -121,16 +129,46 @@ class Rank:
         if not self.is_alive:
             return  # the broken link tells
         if self.state == "draining":
-            self._say(partial(link.refused, call, self, True))
-        elif len(self.running) >= self.permits or self.post.is_busy():
-            self._say(partial(link.refused, call, self, False))
+            self._say(partial(link.refused, call, self, True, False))
+        elif self.post.is_busy():
+            self._say(partial(link.refused, call, self, False, False))
+        elif len(self.running) < self.permits and not self.early:
+            self._begin(call, link)
+        elif len(self.early) < self.ahead:
+            self.early[call] = link
+            self.world.after(PATIENCE_NS, partial(self._hand_back_if_stuck, call))
         else:
-            self.running[call] = None
-            self.tell(RankRuns(self.id, call, len(self.running), self.permits))
-            self._run(call, link)
+            # Calls were on their way when it said that it takes none ahead any more.
+            self._say(partial(link.refused, call, self, False, self.endpoint.ahead > 0))
+
+    def _begin(self, call: int, link: Caller) -> None:
+        self.running[call] = self.world.now_ns
+        self.tell(RankRuns(self.id, call, len(self.running), self.permits))
+        self._run(call, link)
+
+    def _hand_back_if_stuck(self, call: int) -> None:
+        """Give back what was taken ahead when the calls before take long."""
+        if call not in self.early:
+            return
+        self.ahead = 0
+        for link in self.links:
+            self._say(partial(link.greeted, self, 0))
+        for early, link in self.early.items():
+            self._say(partial(link.refused, early, self, False, True))
+        self.early.clear()
+        self.world.after(10 * PATIENCE_NS, self._take_ahead_again)
+
+    def _take_ahead_again(self) -> None:
+        if self.state == "ready":
+            self.ahead = self.endpoint.ahead
+            for link in self.links:
+                self._say(partial(link.greeted, self, self.ahead))
 
     def cancel(self, call: int, link: Caller) -> None:
         """Stop a call that nobody waits for."""
+        if call in self.early:
+            del self.early[call]
+            self._say(partial(link.ended, call, self, 0, False))
         self._finish(call, link)
 
     def drain(self, drain_ns: int) -> None:
@@ -139,6 +177,9 @@ class Rank:
             self.enter("draining")
             for link in self.links:
                 self._say(partial(link.leaving, self))
+            for call, link in self.early.items():
+                self._say(partial(link.refused, call, self, True, False))
+            self.early.clear()
             self.world.after(drain_ns, self.die)
             self._end_if_drained()
         elif self.state == "starting":
@@ -151,6 +192,7 @@ class Rank:
             for call in self.running:
                 self.tell(RankDone(self.id, call))
             self.running.clear()
+            self.early.clear()
             for link in self.links:
                 self._say(partial(link.lost, self))
 
@@ -169,9 +211,13 @@ class Rank:
 
     def _finish(self, call: int, link: Caller) -> None:
         if call in self.running:
-            del self.running[call]
+            service_ns = max(1, self.world.now_ns - self.running.pop(call))
             self.tell(RankDone(self.id, call))
-            self._say(partial(link.ended, call, self))
+            is_fault = self.is_sick and self.post.is_fault()
+            self._say(partial(link.ended, call, self, service_ns, is_fault))
+            if self.early:
+                first = next(iter(self.early))
+                self._begin(first, self.early.pop(first))
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:
@@ -298,5 +344,7 @@ class SimNode:
             if fails:
                 rank.die("failed")
             else:
+                rank.ahead = rank.endpoint.ahead
+                rank.is_sick = rank.post.is_sick()
                 rank.enter("ready")
             self.report()

@@ -30,22 +30,32 @@ def listen(settings: UpSettings) -> socket.socket:
     return sock
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, settings: UpSettings) -> str:
     """Return the URL people on this machine use."""
     host, port = sock.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if settings.tls is None:
+        scheme = "http"
+    else:
+        scheme = "https"
+        named = [one for one in settings.hosts if one != "*"]
+        if named and settings.tls.ca == settings.tls.cert:
+            host = named[0].partition(":")[
+                0
+            ]  # a certificate of one's own has names, and hardly loopback's
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def refuse_open_door(settings: UpSettings) -> None:
     """Refuse an address that others can reach, unless the router was told which names it answers to."""
     if is_loopback(settings.host) or settings.hosts:
         return
+    how = "" if settings.tls is not None else ", in plain HTTP"
     raise ConfigError(
-        f"{settings.host} can be reached from the network, in plain HTTP",
-        hint="put TLS in front (Caddy, a load balancer), and name what it asks for:"
-        f" `glowplug up --host {settings.host} --allow-host router.example.org`",
+        f"{settings.host} can be reached from the network{how}",
+        hint="name what it is asked for, and take `--tls` or put TLS in front (Caddy, a load balancer):"
+        f" `glowplug up --host {settings.host} --allow-host router.example.org --tls`",
     )
 
 

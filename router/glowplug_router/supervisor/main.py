@@ -20,6 +20,7 @@ from glowplug.node.folders import Folders
 from glowplug.node.processes import identity
 from glowplug_router.app import DRAIN_SIGNAL
 from glowplug_router.settings import UpSettings
+from glowplug_router.supervisor.certificates import with_certificate
 from glowplug_router.supervisor.children import Child, Leash, fork, freeze
 from glowplug_router.supervisor.listening import listen, url_of
 from glowplug_router.supervisor.roles import END_RANKS_SIGNAL, roles_of
@@ -50,10 +51,13 @@ def run_up(settings: UpSettings, say: Say, ready: Ready | None = None) -> int:
     with only_one(settings.home) as lock_fd:
         await_former(settings.home, clock)
         run_folder.remove_stale(Path(gettempdir()))
+        settings = with_certificate(settings, clock.wall_ns())
         sock = listen(settings)
         log = configure(Folders(settings.home).system_logs, "supervisor")
         try:
-            roles = roles_of(settings, sock, url_of(sock))  # imports all that children share
+            roles = roles_of(
+                settings, sock, url_of(sock, settings)
+            )  # imports all that children share
             freeze()
             supervisor = Supervisor(
                 settings, sock, lock_fd, clock, say, ready or (lambda url: None)
@@ -135,8 +139,17 @@ class Supervisor:
         readable, _, _ = select.select([self._woken], [], [], seconds)
         if readable:
             numbers = os.read(self._woken, 256)
-            self._asked += [number for number in numbers if number != signal.SIGCHLD]
+            self._take(numbers)
         self._reap()
+
+    def _take(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGHUP and self._settings.tls is not None and not has_terminal():
+                # Nobody hung up: it is what daemons are told when there is a new certificate.
+                if gateway := self._children["gateway"].pid:
+                    os.kill(gateway, signal.SIGHUP)
+            elif number != signal.SIGCHLD:
+                self._asked.append(number)
 
     def _reap(self) -> None:
         for child in self._children.values():
@@ -149,7 +162,7 @@ class Supervisor:
         me = identity(os.getpid())
         assert me is not None, os.getpid()
         children = tuple((c.role, c.who) for c in self._children.values() if c.who is not None)
-        url = url_of(self._sock)
+        url = url_of(self._sock, self._settings)
         up = Up(supervisor=me, url=url, started_wall_ns=self._began_wall_ns, children=children)
         try:
             self._file.write(up)
@@ -160,8 +173,8 @@ class Supervisor:
         """Say that the router is up, once, when it has answered."""
         if self._ready is None:
             return
-        url = url_of(self._sock)
-        if answers(self._sock, "/readyz?controller"):
+        url = url_of(self._sock, self._settings)
+        if answers(self._sock, "/readyz?controller", is_tls=self._settings.tls is not None):
             self._say(_banner(url, self._settings))
             self._ready(url)
             self._ready = None
@@ -213,17 +226,37 @@ class Supervisor:
             self._kill(child)
 
 
-def answers(sock: socket.socket, path: str) -> bool:
+def has_terminal() -> bool:
+    """Say whether this process belongs to a terminal, which can hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def answers(sock: socket.socket, path: str, *, is_tls: bool = False) -> bool:
     """Say whether what listens on this socket answers a GET with 200."""
     host, port = sock.getsockname()[:2]
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
     request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection((near, port), PROBE_MAX_S) as client:
+        with socket.create_connection((near, port), PROBE_MAX_S) as plain:
+            client = _wrapped(plain) if is_tls else plain
             client.sendall(request.encode())
             return client.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+def _wrapped(sock: socket.socket) -> socket.socket:
+    import ssl  # lazily: only where TLS is spoken
+
+    # It is our own socket that is asked whether it answers; whose certificate it shows is for clients to check.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(sock)
 
 
 @contextmanager
@@ -249,10 +282,12 @@ def _nothing(number: int, frame: object) -> None:
 
 
 def _banner(url: str, settings: UpSettings) -> str:
+    tls = settings.tls
+    trust = f"  trust    {tls.ca}, for clients that are not ours: curl --cacert\n" if tls else ""
     return (
         f"glowplug serves at {url}\n"
         f"  deploy   glowplug deploy app.py\n"
         f"  call     glowplug call APP/ENDPOINT -i name=value, or the curl line that deploy prints\n"
-        f"  key      profile `local` in {settings.home.profiles}; `glowplug keys create` makes more\n"
+        f"  key      profile `local` in {settings.home.profiles}; `glowplug keys create` makes more\n{trust}"
         f"  stop     glowplug down"
     )

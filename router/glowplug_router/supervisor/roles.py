@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib.util import find_spec
 
 import anyio
 
@@ -43,7 +44,7 @@ def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, M
         )
 
     async def controller(leash_fd: int) -> None:
-        asked = ControllerSettings(url=url)
+        asked = ControllerSettings(url=url, ca=settings.tls.ca if settings.tls else "")
         await run_controller(home, asked, SystemClock(), leash_fd=leash_fd)
 
     async def gateway(leash_fd: int) -> None:
@@ -54,7 +55,8 @@ def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, M
     def run(role: str, main: Run, *, fast: bool) -> Main:
         def process(leash_fd: int) -> None:
             configure(logs, role)
-            anyio.run(main, leash_fd, backend_options={"use_uvloop": fast})
+            fast_here = fast and find_spec("uvloop") is not None
+            anyio.run(main, leash_fd, backend_options={"use_uvloop": fast_here})
 
         return process
 
@@ -74,4 +76,6 @@ def gateway_settings(settings: UpSettings) -> GatewaySettings:
         origins=settings.origins,
         body_max_bytes=settings.body_max_bytes,
         drain_ns=settings.drain_ns,
+        tls_cert=settings.tls.cert if settings.tls else "",
+        tls_key=settings.tls.key if settings.tls else "",
     )

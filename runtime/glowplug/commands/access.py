@@ -60,7 +60,7 @@ def _state(row: dict[str, Any], now_wall_ns: int) -> str:
     "scopes",
     multiple=True,
     metavar="SCOPE",
-    help="invoke:APP/ENDPOINT, deploy:APP, read or admin; `*` matches any. Give it again for more.",
+    help="invoke:APP/ENDPOINT, deploy:APP, priority:CLASS, read or admin; `*` matches any. Give it again for more.",
 )
 @click.option("--expires", metavar="TIME", help="Time after which it ends: 30d, 12h.")
 @profile_option

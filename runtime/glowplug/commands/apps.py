@@ -1,10 +1,10 @@
 """How is an app's life steered? history, rollback, stop, scale."""
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from glowplug.clock import SECOND, SystemClock
+from glowplug.clock import MILLISECOND, SECOND, SystemClock
 from glowplug.commands.inputs import duration
 from glowplug.commands.output import Output, ago, lasted, verb
 from glowplug.commands.places import app_of, endpoint_of, known, parts_of, profile_option
@@ -12,6 +12,9 @@ from glowplug.commands.progress import Progress
 from glowplug.control_client import Control
 from glowplug.errors import ConfigError, GlowplugError, UnavailableError
 from glowplug.remote_errors import error_from_problem
+from glowplug.spec import Class
+
+CLASSES: tuple[str, ...] = get_args(Class)
 
 
 @click.command()
@@ -119,6 +122,9 @@ def stop(out: Output, app: str, profile: str | None) -> None:
 @click.option("--up-after", metavar="TIME", help="Time a load must last before one is added.")
 @click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, 30s.")
 @click.option("--down-after", metavar="TIME", help="Time fewer must suffice before one ends.")
+@click.option("--batch-max", type=int, metavar="N", help="Calls in one batch; 0: as in the code.")
+@click.option("--batch-wait", metavar="TIME", help="Time an idle one holds a batch: 2ms, 0.")
+@click.option("--priority", type=click.Choice(CLASSES), help="Class of calls that do not say.")
 @profile_option
 @verb
 def scale(
@@ -132,9 +138,12 @@ def scale(
     up_after: str | None,
     zero_after: str | None,
     down_after: str | None,
+    batch_max: int | None,
+    batch_wait: str | None,
+    priority: str | None,
     profile: str | None,
 ) -> None:
-    """Change the scale of APP/ENDPOINT.
+    """Change the scale of APP/ENDPOINT, or which calls its own go before.
 
     It holds until a deploy whose code says otherwise, and restarts nothing.
     """
@@ -149,10 +158,15 @@ def scale(
     }
     counts["target_concurrency"] = target
     times = {"up_after": up_after, "zero_after": zero_after, "down_after": down_after}
-    change = {key: value for key, value in counts.items() if value is not None}
+    change: dict[str, Any] = {key: value for key, value in counts.items() if value is not None}
+    if priority is not None:
+        change["priority"] = priority
     for key, text in times.items():
         if text is not None:
             change[f"{key}_ns"] = duration(text, f"--{key.replace('_', '-')}")
+    batch = _tuning(batch_max, batch_wait)
+    if batch:
+        change["batch"] = batch
     if not change:
         raise ConfigError(
             "nothing to change", hint="for example `glowplug scale hello/greet --min 1 --max 8`"
@@ -161,6 +175,15 @@ def scale(
         policy = control.patch(f"/apps/{app}/endpoints/{name}/policy", change)
     out.say(f"{endpoint}: {scale_words(policy)}")
     out.result({"endpoint": endpoint, "policy": policy})
+
+
+def _tuning(most: int | None, wait: str | None) -> dict[str, int | None]:
+    batch: dict[str, int | None] = {}
+    if most is not None:
+        batch["max"] = most or None
+    if wait is not None:
+        batch["wait_ns"] = duration(wait, "--batch-wait")
+    return batch
 
 
 def scale_words(policy: dict[str, Any]) -> str:
@@ -174,4 +197,11 @@ def scale_words(policy: dict[str, Any]) -> str:
         words.append(f"more after {policy['up_after_ns'] / SECOND:g} s of load")
     if not policy["min"]:
         words.append(f"at zero after {lasted(policy['zero_after_ns'] // SECOND)}")
+    batch = policy.get("batch") or {}
+    if batch.get("max") is not None:
+        words.append(f"batches of {batch['max']}")
+    if batch.get("wait_ns") is not None:
+        words.append(f"held {batch['wait_ns'] / MILLISECOND:g} ms")
+    if policy.get("priority", "standard") != "standard":
+        words.append(f"{policy['priority']} priority")
     return ", ".join(words)

@@ -16,13 +16,18 @@ from glowplug.commands.inputs import (
 )
 from glowplug.commands.output import Output, verb
 from glowplug.commands.places import endpoint_of, profile_option
+from glowplug.commands.progress import UploadBar
+from glowplug.commands.waiting import Wait
 from glowplug.context import Outgoing
 from glowplug.errors import CallError, ConfigError, InvalidRequestError, RemoteError
 from glowplug.spec import Class
 
 CLASSES = ("critical", "interactive", "standard", "batch")
+_JSON = "application/json"
 _RAW = "application/octet-stream"
 _EVENTS = "text/event-stream"
+_TENSORS = "application/safetensors"
+_KINDS = {".json": _JSON, ".msgpack": "application/msgpack", ".safetensors": _TENSORS}
 
 
 @click.command()
@@ -33,19 +38,17 @@ _EVENTS = "text/event-stream"
     "inputs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An argument; NAME=@FILE for bytes.",
+    help="An argument; NAME=@FILE for bytes, or an array (.npy).",
 )
 @click.option(
     "-d",
     "--data",
     metavar="JSON|@FILE",
-    help="The whole body instead: JSON text, or a file's bytes.",
+    help="The whole body instead: JSON text, or a file (.json, .msgpack, .safetensors, any bytes).",
 )
 @click.option("--stream", is_flag=True, help="With --json: a line for each piece as it comes.")
 @click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, or seconds.")
-@click.option(
-    "--class", "klass", type=click.Choice(CLASSES), help="Which calls this one goes before."
-)
+@click.option("--priority", type=click.Choice(CLASSES), help="Which calls this one goes before.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the answer's bytes to this file."
 )
@@ -58,7 +61,7 @@ def call(
     data: str | None,
     stream: bool,
     timeout: str | None,
-    klass: Class | None,
+    priority: Class | None,
     output: Path | None,
     profile: str | None,
 ) -> None:
@@ -73,10 +76,10 @@ def call(
         endpoint=name,
         version=version,
         content_type=content_type,
-        accept=f"application/json, {_EVENTS}",
+        accept=f"{_JSON if output is None else _KINDS.get(output.suffix, _JSON)}, {_EVENTS}",
         body=body,
         timeout_s=None if timeout is None else duration(timeout, "--timeout") / SECOND,
-        klass=klass,
+        klass=priority,
     )
     try:
         _shown(out, outgoing, profile, output, as_events=stream)
@@ -116,8 +119,7 @@ def _body(inputs: tuple[str, ...], data: str | None) -> tuple[dict[str, Input], 
         )
     if not data.startswith("@"):
         return {}, "application/json", data.encode(errors="replace")
-    kind = "application/json" if data.endswith(".json") else _RAW
-    return {}, kind, file_bytes(data[1:])
+    return {}, _KINDS.get(Path(data).suffix, _RAW), file_bytes(data[1:])
 
 
 def _shown(
@@ -126,7 +128,11 @@ def _shown(
     from glowplug.client import transport_to  # lazily: the HTTP library costs 50 ms
     from glowplug.profiles import resolve
 
-    with transport_to(resolve(profile)).replied(outgoing) as reply:
+    wait = Wait(out)
+    transport = transport_to(resolve(profile))
+    transport.detour.progress = UploadBar(out)
+    with transport.replied(outgoing, wait.take) as reply:
+        reply = wait.answered(reply)
         if reply.headers.get("glowplug-cold"):
             out.note(f"cold start: {_phases(reply.headers.get('server-timing', ''))}")
         kind = reply.headers.get("content-type", "")

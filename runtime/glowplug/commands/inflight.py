@@ -6,10 +6,10 @@ from glowplug.errors import GlowplugError
 ASK_S = 2.0  # a router that does not answer in so long must not hold up its own end
 
 
-def calls_in_flight(url: str, key: str) -> int:
+def calls_in_flight(url: str, key: str, ca: str = "") -> int:
     """Return how many calls run or wait there; none where nobody answers."""
     try:
-        with Control(url, key, read_s=ASK_S) as control:
+        with Control(url, key, ca=ca, read_s=ASK_S) as control:
             apps = control.get("/apps")["apps"]
     except GlowplugError:
         return 0

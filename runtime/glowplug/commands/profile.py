@@ -1,5 +1,7 @@
 """Which routers do I work with? Names for URL and key."""
 
+from pathlib import Path
+
 import click
 
 from glowplug.commands.groups import Listing
@@ -38,15 +40,21 @@ def list_profiles(out: Output) -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option("--key", help="The API key; else it is asked for, or read from standard input.")
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificates to trust there, besides the system's.",
+)
 @verb
-def add_profile(out: Output, name: str, url: str, key: str | None) -> None:
+def add_profile(out: Output, name: str, url: str, key: str | None, ca: Path | None) -> None:
     """Name a router by URL and key; it must answer and take the key."""
     url = url.rstrip("/")
     key = key or unseen("the API key", f"printf %s KEY | glowplug profile add {name} {url}")
-    with Control(url, key) as control:
+    trusted = "" if ca is None else str(ca.absolute())
+    with Control(url, key, ca=trusted) as control:
         _try(control)
     known = load()
-    save(known.with_place(name, Place(url=url, key=key)))
+    save(known.with_place(name, Place(url=url, key=key, ca=trusted)))
     is_current = (known.current or name) == name
     how = (
         "now the current one"

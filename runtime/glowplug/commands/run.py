@@ -44,6 +44,7 @@ def run(out: Output, target: str, inputs: tuple[str, ...]) -> None:
     """
     from glowplug.codec import decode_request, encode_item, encode_response
     from glowplug.discovery import load_endpoint
+    from glowplug.lists import singly
     from glowplug.testing import local
 
     file, _, name = target.partition("::")
@@ -61,13 +62,16 @@ def run(out: Output, target: str, inputs: tuple[str, ...]) -> None:
             explain_misfit(error, given, f"{spec.name} takes {signature(spec.schema)}")
             raise
         with _users_code(spec.name), local(endpoint) as function:
+            if endpoint.batch is not None:
+                function = singly(spec.name, function)
             answer = function(**arguments)
             if spec.schema.streams:
                 items = (encode_item(contract, item) for item in _items(answer))
                 show_items(out, items, as_events=False)
             else:
                 value = _awaited(answer) if inspect.isawaitable(answer) else answer
-                show(out, *encode_response(contract, value))
+                media, body = encode_response(contract, value)
+                show(out, media, bytes(body))
 
 
 def _declared(path: Path, file: str, name: str) -> EndpointSpec:

@@ -103,7 +103,11 @@ def _endpoint(out: Output, endpoint: dict[str, Any], *, in_full: bool) -> None:
     first = " ".join(endpoint["description"].partition("\n\n")[0].split())
     said = f"  {first}" if first else ""
     out.say(wrapped(f"  POST {endpoint['path']}{said}", 4))
-    out.say(f"    {scale_words(endpoint['policy'])}, {endpoint['concurrency']} at a time each")
+    most = (endpoint.get("batch") or {}).get("max", 0)
+    together = f", up to {most} of them as one" if most else ""
+    out.say(
+        f"    {scale_words(endpoint['policy'])}, {endpoint['concurrency']} at a time each{together}"
+    )
     if in_full:
         schema = msgspec.convert(endpoint["schema"], Schema)
         out.say(f"    takes {wrapped(signature(schema), 10)}")

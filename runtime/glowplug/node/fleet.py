@@ -95,6 +95,7 @@ class Fleet:
         for want in desired.wants:
             if want.replica in self._replicas:
                 self._replicas[want.replica].unclaimed_since_ns = None
+                self._replicas[want.replica].following.tune(want.batch)
         self.act()
         return True
 

@@ -12,6 +12,7 @@ from glowplug.node.endings import Cause
 from glowplug.node.messages import RankStats
 from glowplug.node.rank_link import RankLink, connect
 from glowplug.node.site import Site
+from glowplug.spec import BatchTuning
 
 _STARTING = frozenset({"starting", "loading", "warming"})
 BREATH_S = 0.01  # between two commands to a rank that announces faster than it can be asked
@@ -20,10 +21,13 @@ BREATH_S = 0.01  # between two commands to a rank that announces faster than it 
 class Following:
     """Everything the agent knows of one running rank from its own mouth."""
 
-    def __init__(self, site: Site, replica: str, start_until_ns: int) -> None:
+    def __init__(
+        self, site: Site, replica: str, start_until_ns: int, batch: BatchTuning | None = None
+    ) -> None:
         self.told: RankStats | None = None
         self.link: RankLink | None = None
         self.start_until_ns = start_until_ns
+        self._batch = batch or BatchTuning()
         self._site = site
         self._path = site.folders.control_socket(replica)
         self._news = anyio.Event()
@@ -63,6 +67,12 @@ class Following:
         """Ask it soon."""
         self._news.set()
 
+    def tune(self, batch: BatchTuning) -> None:
+        """Bound its batches so from now on."""
+        if batch != self._batch:
+            self._batch = batch
+            self.look()
+
     def close(self) -> None:
         """Hang up."""
         if self.link is not None:
@@ -75,7 +85,7 @@ class Following:
                 await self._connect()
             assert self.link is not None
             try:
-                return await self.link.ping(self._site.patience.lease_ns)
+                return await self.link.ping(self._site.patience.lease_ns, self._batch)
             except CallError:
                 # The connection broke: most often the process has just ended, which is seen elsewhere.
                 self.link.close()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glowplug.artifact import Bundle
-from glowplug.spec import EndpointSpec
+from glowplug.spec import BatchTuning, EndpointSpec
 
 RankState = Literal[
     "fetching",
@@ -59,6 +59,9 @@ class Want:
     reason: str = ""  # why it drains: scale, deploy, stop
     swap: bool = False  # dev: a running replica of another version with the same load_key may become this one in place
     dev: bool = False
+    batch: BatchTuning = field(
+        default_factory=BatchTuning
+    )  # changes while it runs: told with the next PING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,16 @@ class LogQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSocket:
+    """Where a rank serves gateways of other hosts, besides its Unix socket."""
+
+    address: str  # tcp:host:port or tls:host:port
+    token: str = field(repr=False)  # gateways prove with it that they belong to us
+    certificate: str = ""  # PEM files, for tls:
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankLaunch:
     """What a rank process reads from its launch file descriptor (JSON); secrets never touch disk or argv."""
 
@@ -151,6 +164,7 @@ class RankLaunch:
     env: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     dev: bool = False
+    remote_socket: RemoteSocket | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

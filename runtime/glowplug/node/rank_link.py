@@ -8,6 +8,7 @@ import msgspec
 from glowplug.clock import Clock
 from glowplug.errors import CallError, UnavailableError
 from glowplug.node.messages import RankLaunch, RankStats
+from glowplug.spec import BatchTuning
 from glowplug.wire.channel import Channel, Exchange, Spawn
 from glowplug.wire.frames import Kind
 from glowplug.wire.messages import Command, Hello, to_json
@@ -48,9 +49,9 @@ class RankLink:
         """Ask how it is."""
         return await self._ask(Kind.STATS)
 
-    async def ping(self, lease_ns: int) -> RankStats:
-        """Renew its lease, and hear how it is."""
-        return await self._ask(Kind.PING, lease_ns=lease_ns)
+    async def ping(self, lease_ns: int, batch: BatchTuning) -> RankStats:
+        """Renew its lease, say how its batches are bounded by now, and hear how it is."""
+        return await self._ask(Kind.PING, lease_ns=lease_ns, body=to_json(batch))
 
     async def drain(self, drain_ns: int, reason: str) -> RankStats:
         """Tell it to take no more calls, finish and end."""

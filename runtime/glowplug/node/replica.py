@@ -59,7 +59,7 @@ class Replica:
         self._buried = anyio.Event()
         self._preparing = anyio.CancelScope()
         start_until_ns = site.clock.now_ns() + want.spec.timeouts.start_ns
-        self._following = Following(site, want.replica, start_until_ns)
+        self.following = Following(site, want.replica, start_until_ns, want.batch)
         self._rank_log = site.folders.log(want.spec.app, want.spec.name, want.replica)
         self._log = NodeLog(self._rank_log, want, site.clock)
 
@@ -99,7 +99,7 @@ class Replica:
         self.want, self._swapping = want, True
         self._say(version=want.version, state="loading", detail="")
         start_ns = want.spec.timeouts.start_ns
-        self._following.start_until_ns = self._site.clock.now_ns() + start_ns
+        self.following.start_until_ns = self._site.clock.now_ns() + start_ns
         try:
             with anyio.fail_after(start_ns / SECOND):
                 await self._swap(want)
@@ -130,7 +130,7 @@ class Replica:
         finally:
             self._settled.set()
             self._buried.set()
-            self._following.close()
+            self.following.close()
             if self._process is not None:
                 self._process.close()
 
@@ -243,13 +243,13 @@ class Replica:
         patience = (
             self._site.patience.hang_ns
             if self.residency.adopted
-            else self._following.start_until_ns - began_ns
+            else self.following.start_until_ns - began_ns
         )
-        cause = await self._following.connected(patience)
+        cause = await self.following.connected(patience)
         if not self.residency.adopted:
             self._booted(began_ns)
         while cause is None:
-            match await self._following.next():
+            match await self.following.next():
                 case Cause() as found:
                     cause = found
                 case told:
@@ -277,7 +277,7 @@ class Replica:
         process.kill_group()
 
     async def _ask_to_drain(self, drain_ns: int, reason: str) -> None:
-        link = self._following.link
+        link = self.following.link
         if link is None:
             return
         try:
@@ -294,7 +294,7 @@ class Replica:
                 asked=self._end.is_set(),
                 was_ready=self._was_ready,
                 cause=self._cause,
-                told=self._following.told,
+                told=self.following.told,
                 oom_kills=group.oom_kills(),
                 limit_bytes=group.limit_bytes,
                 peak_bytes=group.peak_bytes(),
@@ -348,14 +348,14 @@ class Replica:
         bundle = self.want.bundle
         interpreter = self._site.environments.interpreter(bundle.env_digest)
         if interpreter is not None:
-            modules = await self._following.modules()
+            modules = await self.following.modules()
             self._site.zygotes.learn(bundle.env_digest, interpreter, modules, self._python_path)
 
     async def _swap(self, want: Want) -> None:
         site = self._site
         prepared = await starting.prepare(site, want, lambda state, phases: None)
         granted = gpus.Granted(self.residency.device, self.residency.gpus, self.residency.detail)
-        link = self._following.link
+        link = self.following.link
         if link is None:
             raise NodeError(
                 f"{want.replica} cannot be reached; it starts anew", code="replica_lost"

@@ -25,6 +25,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     version: str = ""  # a replica: "app/endpoint@12"
     token: str = ""  # proves membership on sockets that are not private to the user
     state: str = ""  # a replica: ready, draining
+    ahead: int = 0  # a replica: calls it takes beyond its permits and starts as these free up; none with a parent
+    ring: str = ""  # shared memory for large bodies that this side offers; see `ring`
 
 
 class Infer(msgspec.Struct, array_like=True, frozen=True):
@@ -52,6 +54,10 @@ class Infer(msgspec.Struct, array_like=True, frozen=True):
     dev: bool = (
         False  # tracebacks may be shown to the caller: in `dev`, or to those who deploy the app
     )
+    payload: str = (
+        ""  # the body lies in the object store: "sha256:<hex> <bytes>", checked by the gateway
+    )
+    offload: bool = False  # the caller takes a reference in place of a large answer
 
 
 class Response(msgspec.Struct, array_like=True, frozen=True):
@@ -61,6 +67,8 @@ class Response(msgspec.Struct, array_like=True, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     executed: str = "yes"
     timings: tuple[tuple[str, int], ...] = ()  # phase -> ns, for Server-Timing
+    batch: int = 0  # calls in the batch it ran in; said by one call of each batch
+    flush: str = ""  # why that batch was cut then: full, idle, wait, key, deadline
 
 
 class Trailer(msgspec.Struct, array_like=True, frozen=True):

@@ -24,17 +24,10 @@ from glowplug.node.folders import LOG_MAX
 from glowplug.node.node_log import Line
 
 TEXT_MAX = 64 * 1024  # of one line; the rest is cut, and said so
+PARTS_MAX = 4096  # unfinished lines; what user code leaves behind in threads of its own ends here
 PENDING_MAX = 64 * 1024  # bytes of lines about calls that wait for the next flush
 
 Later = Callable[[Callable[[], None]], None]
-
-
-class CallLine(Line):
-    """The line that ends a call."""
-
-    code: str = "ok"
-    status: int = 200
-    ms: float = 0.0
 
 
 class LogFile:
@@ -48,7 +41,6 @@ class LogFile:
         self.later: Later | None = (
             None  # how to flush soon; without it every line is written at once
         )
-        self.version = version
         self._clock = clock
         self._names = (app, endpoint)
         self._replica = replica
@@ -58,7 +50,13 @@ class LogFile:
         self._encode = msgspec.json.Encoder().encode
         self._fd = -1
         self._size = 0
+        self.name(version)
         self._open()
+
+    def name(self, version: str) -> None:
+        """Say which version writes from now on."""
+        self.version = version
+        self._endings: dict[str, bytes] = {}
 
     def write(self, stream: str, text: str, level: str = "info") -> None:
         """Write one line now: if the process dies next, it is there."""
@@ -66,6 +64,9 @@ class LogFile:
             text = f"{text[:TEXT_MAX]} … ({len(text)} characters)"
         call = current.get()
         request_id = "" if call is None else call.request_id
+        lines = getattr(call, "lines", None)  # of a caller that reads them in its stream
+        if lines is not None:
+            lines.append((stream, level, text))
         line = Line(
             self._clock.wall_ns(),
             level,
@@ -83,24 +84,17 @@ class LogFile:
 
     def call(self, request_id: str, code: str, status: int, duration_ns: int) -> None:
         """Note the end of a call; written within the flush interval, or with the next line."""
-        ms = duration_ns // 1000 / 1000
-        level = "info" if status < 500 else "error"
-        now_ns = self._clock.wall_ns()
-        text = f"{code} {status} in {ms:.1f} ms"
-        line = CallLine(
-            now_ns,
-            level,
-            *self._names,
-            self.version,
-            self._replica,
-            request_id,
-            "call",
-            text,
-            code,
-            status,
+        us = duration_ns // 1000
+        ms, rest = us // 1000, us % 1000
+        ending = self._endings.get(code) or self._ending(code, status)
+        encoded = ending % (
+            self._clock.wall_ns(),
+            self._encode(request_id),
             ms,
+            rest // 100,
+            ms,
+            rest,
         )
-        encoded = self._encode(line) + b"\n"
         with self._lock:
             first = not self._pending
             self._pending.append(encoded)
@@ -109,6 +103,26 @@ class LogFile:
                 self._flush()
             elif first:
                 self.later(self.flush)
+
+    def _ending(self, code: str, status: int) -> bytes:
+        """Return how the line that ends a call reads, with places for its time, request id and duration.
+
+        It is a `Line` with the fields code, status and ms. One is written for every call, so the rest is made once.
+        """
+        level = "info" if status < 500 else "error"
+        names = ("app", "endpoint", "version", "replica")
+        values = (*self._names, self.version, self._replica)
+        named = self._encode(dict(zip(names, values, strict=True)))[1:-1].replace(b"%", b"%%")
+        ending = b"".join(
+            (
+                b'{"ts":%%d,"level":"%b",%b,' % (level.encode(), named),
+                b'"request_id":%%b,"stream":"call","text":"%b %d in %%d.%%d ms",'
+                % (code.encode(), status),
+                b'"code":"%b","status":%d,"ms":%%d.%%03d}\n' % (code.encode(), status),
+            )
+        )
+        self._endings[code] = ending
+        return ending
 
     def flush(self) -> None:
         """Write what waits."""
@@ -172,14 +186,14 @@ class LogFile:
 
 
 class Writer(io.TextIOBase):
-    """A text stream that turns lines into log lines. Each thread builds its own line, so two calls never mix theirs."""
+    """A text stream that turns lines into log lines. Each call builds its own line, so two never mix theirs."""
 
     def __init__(self, log: LogFile, stream: str, descriptor: int) -> None:
         super().__init__()
         self._log = log
         self._stream = stream
         self._descriptor = descriptor
-        self._part = threading.local()
+        self.parts: dict[object, str] = {}  # unfinished lines, by call, or by thread outside of one
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # the stub calls it an attribute
@@ -196,13 +210,14 @@ class Writer(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take text; every finished line is logged, progress bars' carriage returns count as line ends."""
-        part: str = getattr(self._part, "text", "") + text
+        part = self.parts.pop(_writer(), "") + text
         *lines, rest = part.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._part.text = rest
+        if rest:
+            self.parts[_writer()] = rest
         for line in lines:
             if line:
                 self._log.write(self._stream, line)
-        if len(rest) > TEXT_MAX:
+        if len(rest) > TEXT_MAX or len(self.parts) > PARTS_MAX:
             self.flush_part()
         return len(text)
 
@@ -211,10 +226,13 @@ class Writer(io.TextIOBase):
 
     def flush_part(self) -> None:
         """Log an unfinished line: the call that printed it is over."""
-        rest = getattr(self._part, "text", "")
-        if rest:
-            self._part.text = ""
+        if rest := self.parts.pop(_writer(), ""):
             self._log.write(self._stream, rest)
+
+
+def _writer() -> object:
+    """Return who is writing: the call that this code runs for, else the thread."""
+    return current.get() or threading.get_ident()
 
 
 class Handler(logging.Handler):
@@ -241,11 +259,15 @@ class Captured:
     def __init__(self, log: LogFile) -> None:
         self.out = Writer(log, "stdout", 1)
         self.err = Writer(log, "stderr", 2)
+        self._unfinished = (self.out.parts, self.err.parts)
 
     def flush_parts(self) -> None:
-        """Log this thread's unfinished lines."""
-        self.out.flush_part()
-        self.err.flush_part()
+        """Log the unfinished lines of the call that this code runs for."""
+        if (
+            self._unfinished[0] or self._unfinished[1]
+        ):  # almost never: this is asked after every call
+            self.out.flush_part()
+            self.err.flush_part()
 
 
 def capture(log: LogFile) -> Captured:

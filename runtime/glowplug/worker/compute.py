@@ -14,10 +14,17 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from glowplug.spec import EndpointSpec
+
 THREADS_MAX = 64  # more only fight for the interpreter lock; calls beyond wait in the queue, whose bound is the permits
 
 Job = Callable[[], None]
 _R = TypeVar("_R")
+
+
+def threads_of(spec: EndpointSpec) -> int:
+    """Return how many threads an endpoint needs: one where one thing runs at a time, be it a call or a batch."""
+    return 1 if spec.is_async or spec.batch.max else spec.concurrency
 
 
 class Outbox:
@@ -58,6 +65,11 @@ class Compute:
         self._threads: list[threading.Thread] = []
         self._outstanding = 0  # given, and not yet back: only the loop's thread counts
 
+    @property
+    def threads_max(self) -> int:
+        """Return how many threads may run user code at once."""
+        return self._limit
+
     def widen(self, threads: int) -> None:
         """Allow more threads, after a swap to code with more permits."""
         self._limit = max(self._limit, min(threads, THREADS_MAX))
@@ -68,6 +80,10 @@ class Compute:
         if self._outstanding > len(self._threads) and len(self._threads) < self._limit:
             self._start()
         self._queue.put((context, job))
+
+    def hand_on(self, job: Job) -> None:
+        """Run `job` in place of the one that ends here, behind what waits; one call of `back` is for both. From it."""
+        self._queue.put((None, job))
 
     def back(self) -> None:
         """Note on the loop that a job has come back."""

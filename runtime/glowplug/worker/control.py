@@ -6,6 +6,7 @@ Every command is an event of the lifecycle, which also decides whether it is ans
 import msgspec
 
 from glowplug.node.messages import RankLaunch
+from glowplug.spec import BatchTuning
 from glowplug.wire.channel import Channel, Exchange, Spawn
 from glowplug.wire.frames import Kind
 from glowplug.wire.messages import Command, Hello, pack, to_json
@@ -65,6 +66,8 @@ class Control:
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one command."""
+        if exchange.kind == Kind.PING:
+            await self._tune(exchange)
         event = self._event(exchange)
         if event is None:
             exchange.fail(
@@ -82,6 +85,16 @@ class Control:
                     await self._swap(exchange)
                 case _:
                     pass  # the rank itself has carried it out
+
+    async def _tune(self, exchange: Exchange) -> None:
+        """Take what the agent says of batches; one of another release says nothing."""
+        body = await exchange.body.read()
+        try:
+            tuning = msgspec.json.decode(body, type=BatchTuning)
+        except msgspec.MsgspecError:
+            return
+        if self._rank.server.batching is not None:
+            self._rank.server.batching.tune(tuning)
 
     def _event(self, exchange: Exchange) -> Event | None:
         command = exchange.command or Command(0)

@@ -26,7 +26,7 @@ from glowplug.wire.messages import Infer, Response, pack, unpack_failure, unpack
 
 if TYPE_CHECKING:
     from glowplug.worker.call import Call
-    from glowplug.worker.server import Link
+    from glowplug.worker.link import Link
 
 ASKS_MAX = 4096  # calls that the code of one connection has under way; more is a runaway loop
 GRACE_NS = (
@@ -150,7 +150,11 @@ class Inside:
         above = self._infer
         return Infer(
             path=f"/{outgoing.app}/{outgoing.endpoint}",
-            headers=(("content-type", outgoing.content_type), ("accept", outgoing.accept)),
+            headers=(
+                ("content-type", outgoing.content_type),
+                ("accept", outgoing.accept),
+                ("glowplug-affinity", outgoing.affinity),
+            ),
             endpoint=qualified(outgoing.app, outgoing.endpoint),
             version=outgoing.version,
             tenant=above.tenant,

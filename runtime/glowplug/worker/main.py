@@ -15,15 +15,18 @@ import anyio
 import msgspec
 
 from glowplug.clock import Clock, SystemClock
-from glowplug.node.messages import RankLaunch
+from glowplug.errors import GlowplugError
+from glowplug.node.messages import RankLaunch, RemoteSocket
+from glowplug.wire.tls import serving
 from glowplug.wire.transport import listen
 from glowplug.worker.capture import Captured, LogFile, capture
-from glowplug.worker.compute import Compute, Outbox
+from glowplug.worker.compute import Compute, Outbox, threads_of
 from glowplug.worker.control import Control
-from glowplug.worker.events import Began, Terminated
+from glowplug.worker.events import Began, Broke, Terminated
+from glowplug.worker.link import Link
 from glowplug.worker.process import become
 from glowplug.worker.rank import Rank
-from glowplug.worker.server import Link, Server
+from glowplug.worker.server import Server
 
 EXIT_BAD_LAUNCH = 2
 FLUSH_S = 0.25  # at the end: for the last frames to leave
@@ -69,7 +72,7 @@ def run(launch: RankLaunch) -> int:
 async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captured) -> int:
     loop = _running_loop()
     outbox = Outbox(loop)
-    compute = Compute(outbox, 1 if launch.spec.is_async else launch.spec.concurrency)
+    compute = Compute(outbox, threads_of(launch.spec))
     log.later = lambda flush: loop.call_later(LOG_FLUSH_S, flush)
     async with anyio.create_task_group() as group:
         server = Server(launch.replica, clock, outbox, compute, log, captured)
@@ -82,6 +85,10 @@ async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captur
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, lambda: rank.happen(Terminated(rank.is_busy)))
         rank.happen(Began())
+        try:
+            listeners += await _listen_far(launch.remote_socket, server)
+        except (GlowplugError, OSError) as error:
+            rank.happen(Broke(str(error)))
         await rank.ended.wait()
         for listener in listeners:
             listener.close()
@@ -95,6 +102,14 @@ async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captur
         compute.stop()
         group.cancel_scope.cancel()
     return rank.exit_code
+
+
+async def _listen_far(far: RemoteSocket | None, server: Server) -> tuple[Any, ...]:
+    """Serve gateways of other hosts, where the launch record says so."""
+    if far is None:
+        return ()
+    tls = serving(Path(far.certificate), Path(far.key)) if far.address.startswith("tls:") else None
+    return (await listen(far.address, lambda: Link(server), token=far.token, tls=tls),)
 
 
 def _forget(launch: RankLaunch) -> None:

@@ -7,7 +7,7 @@ made and loaded. Everything here that touches user code runs where the caller sa
 import importlib
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,12 +19,14 @@ from glowplug.context import Context
 from glowplug.endpoints import DeclaredEndpoint
 from glowplug.errors import NodeError
 from glowplug.hooks import HookKind, hooks_of, takes_context
+from glowplug.lists import singly
 from glowplug.schema import Contract
 from glowplug.spec import EndpointSpec
 from glowplug.worker.offline import called_out
 
 WARM_ITEMS_MAX = 64  # items of a stream that a warm-up takes before it closes the generator
 
+Seed = tuple[int, int, int]  # calls, units, nanoseconds
 OnThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -37,6 +39,12 @@ class Program:
     contract: Contract
     run: Callable[..., Any]
     hooks: Mapping[HookKind, str]
+    seeds: Sequence[Seed] = ()  # what batches of the examples took
+
+    @property
+    def single(self) -> Callable[..., Any]:
+        """Return the code as one that takes a single call."""
+        return singly(self.contract.label, self.run) if self.spec.batch.max else self.run
 
     def hook(self, kind: HookKind, context: Context) -> Callable[[], Any] | None:
         """Return the hook with its arguments, ready to be called; None if the class has none of that kind."""
@@ -88,7 +96,12 @@ def graft(spec: EndpointSpec, endpoint: DeclaredEndpoint[..., Any], old: Program
     target = endpoint.target
     if spec.kind == "function":
         return Program(
-            spec=spec, endpoint=endpoint, contract=endpoint.contract, run=target, hooks={}
+            spec=spec,
+            endpoint=endpoint,
+            contract=endpoint.contract,
+            run=target,
+            hooks={},
+            seeds=old.seeds,
         )
     contract, hooks = endpoint.contract, hooks_of(target)
     try:
@@ -97,7 +110,14 @@ def graft(spec: EndpointSpec, endpoint: DeclaredEndpoint[..., Any], old: Program
         raise NodeError(
             f"the loaded object cannot become the new {spec.target}: {error}", code="conflict"
         ) from error
-    return Program(spec=spec, endpoint=endpoint, contract=contract, run=old.run, hooks=hooks)
+    return Program(
+        spec=spec,
+        endpoint=endpoint,
+        contract=contract,
+        run=old.run,
+        hooks=hooks,
+        seeds=old.seeds,
+    )
 
 
 async def warm(program: Program, on_thread: OnThread) -> int:
@@ -121,7 +141,7 @@ async def warm(program: Program, on_thread: OnThread) -> int:
 
 
 def _warm_sync(program: Program, text: bytes) -> None:
-    answer = program.run(**program.contract.arguments_from_json(text))
+    answer = program.single(**program.contract.arguments_from_json(text))
     if not program.contract.schema.streams:
         encode_response(program.contract, answer)
         return
@@ -135,7 +155,7 @@ def _warm_sync(program: Program, text: bytes) -> None:
 
 
 async def _warm_async(program: Program, text: bytes) -> None:
-    answer = program.run(**program.contract.arguments_from_json(text))
+    answer = program.single(**program.contract.arguments_from_json(text))
     if not program.contract.schema.streams:
         encode_response(program.contract, await answer)
         return

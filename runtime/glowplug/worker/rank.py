@@ -18,7 +18,7 @@ from glowplug.node.messages import RankLaunch, RankStats
 from glowplug.remote_errors import users_traceback
 from glowplug.wire.channel import Spawn
 from glowplug.worker import program as programs
-from glowplug.worker.compute import Compute, UserCodeExit
+from glowplug.worker.compute import Compute, UserCodeExit, threads_of
 from glowplug.worker.events import (
     Announce,
     Broke,
@@ -45,6 +45,7 @@ from glowplug.worker.lifecycle import due_ns, first_state, step
 from glowplug.worker.offline import offline
 from glowplug.worker.process import surroundings
 from glowplug.worker.program import Program, SwappedModules
+from glowplug.worker.seeding import seeds_of
 from glowplug.worker.server import Server
 
 DETAIL_MAX = 32 * 1024  # characters of a traceback in the statistics; its end says most
@@ -131,8 +132,8 @@ class Rank:
             self.server.log.write("lifecycle", f"swap to {launch.version} failed: {text}", "error")
             return text
         self.launch, self._program = launch, program
-        self.server.log.version = launch.version
-        self._compute.widen(_threads(launch))
+        self.server.log.name(launch.version)
+        self._compute.widen(threads_of(launch.spec))
         self.server.serve(program, launch.version)
         self.server.log.write("lifecycle", f"became {launch.version}")
         self.server.announce(self.state.phase, self.state.epoch)
@@ -207,6 +208,9 @@ class Rank:
         else:
             with self._offline():
                 left_out = await programs.warm(self._program, self._on_thread)
+                self._program.seeds = await seeds_of(
+                    self._program, self._on_thread, self._clock.now_ns
+                )
             if left_out:
                 self.server.log.write(
                     "lifecycle", f"{left_out} examples call other endpoints: left to the deploy"
@@ -278,10 +282,6 @@ def _swapped(launch: RankLaunch, old_launch: RankLaunch, old: Program) -> Progra
         modules.undo()
         surroundings(old_launch)
         raise
-
-
-def _threads(launch: RankLaunch) -> int:
-    return 1 if launch.spec.is_async else launch.spec.concurrency
 
 
 def _text_of(error: BaseException) -> str:

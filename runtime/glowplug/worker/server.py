@@ -1,35 +1,42 @@
-"""Who may call this rank now, and how do frames become calls? The data socket's side of the gateway's links.
+"""Who may call this rank now, and when must a call end?
 
 Permits are counted and enforced here, so that several gateways need no shared counters: a call beyond them is refused
-as `busy`, unexecuted, and goes elsewhere. One timer serves all calls: it stands at the earliest end, and calls that end
-before theirs (nearly all) cost it nothing.
+as `busy`, unexecuted, and goes elsewhere. Where calls are short some are taken beyond the permits (`ahead`): they stand
+in the queue of the compute threads and begin in order; when nothing begins for a while they are given back.
+
+One timer serves all calls: it stands at the earliest end; calls that end before theirs (nearly all) cost it nothing.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable
-from struct import Struct
+from typing import TYPE_CHECKING
 
-from glowplug.clock import SECOND, Clock
-from glowplug.context import Transport
-from glowplug.errors import WireError
-from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
-from glowplug.wire.messages import MALFORMED, Failure, Hello, Infer, pack, unpack_infer
-from glowplug.wire.transport import FrameProtocol
+from glowplug.clock import MILLISECOND, SECOND, Clock
+from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.messages import Hello, Infer, pack
+from glowplug.worker.ahead import PATIENCE_NS, Pace, patience_left_ns
+from glowplug.worker.batching import Batching
 from glowplug.worker.call import Call
 from glowplug.worker.capture import Captured, LogFile
 from glowplug.worker.compute import Compute, Outbox
 from glowplug.worker.failures import fault
-from glowplug.worker.inside import Ask, Inside
 from glowplug.worker.program import Program
 
+if TYPE_CHECKING:
+    from glowplug.worker.link import Link
+
 STUCK_GRACE_NS = SECOND  # a synchronous handler this long past its limit will not come back
-LINKS_MAX = 64  # gateways at once
-_U64 = Struct("<Q")
+LATE_NS = (
+    MILLISECOND  # a loop that looks so late was held up itself, and perhaps the threads with it
+)
+LOWERED_NS = SECOND  # so long after a level went down calls may arrive that were sent before the gateway knew
 
 
 class Server:
     """What all links of this rank share: permits, calls, counters. Everything runs on the loop's thread."""
+
+    batching: Batching | None = None  # where calls of the program run together
 
     def __init__(
         self,
@@ -55,16 +62,21 @@ class Server:
         self.permits = 0
         self.free = 0
         self.overdue = 0  # permits of calls that were answered, but whose threads still run
-        self.calls: set[Call] = set()
+        self.calls: dict[Call, None] = {}  # in the order of their arrival
         self.links: set[Link] = set()
-        self.calls_done = 0
-        self.busy_ns = 0
-        self.last_call_wall_ns = 0
+        self.calls_done = self.busy_ns = 0
+        self.run_ns = 0  # the limit of a call, from the program
+        self.begun_ns = 0  # when a call last began on a thread; the threads write it
         self.on_idle: Callable[[], None] = _nothing
         self.on_stuck: Callable[[str], None] = _nothing_said
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._last_ns = 0  # when the last call ended; 0 = none has
+        self._pace = Pace()
+        self._goes_ahead = False
+        self._patience: asyncio.TimerHandle | None = None  # stands only while something waits
+        self._lowered_ns = -LOWERED_NS
 
     # -- what the rank tells it ------------------------------------------------------------------------
 
@@ -73,8 +85,15 @@ class Server:
         self.program = program
         self.version = version
         taken = self.permits - self.free
-        self.permits = program.spec.concurrency
+        spec = program.spec
+        self.permits = spec.concurrency
         self.free = self.permits - taken
+        self.run_ns = spec.timeouts.run_ns
+        self.batching = Batching(self, program) if spec.batch.max else None
+        self._pace = Pace()
+        # Each thread takes the next call by itself, so there must not be more of them than permits.
+        one_at_a_time = not (spec.is_async or spec.batch.max or program.contract.schema.streams)
+        self._goes_ahead = one_at_a_time and self.compute.threads_max <= self.permits
 
     def announce(self, state: str, epoch: int) -> None:
         """Tell every gateway the state. A failed rank says `draining`: all a gateway must know is to send no more."""
@@ -83,8 +102,8 @@ class Server:
         for link in self.links:
             link.greet()
 
-    def hello(self) -> bytes:
-        """Return the greeting."""
+    def hello(self, ring: str = "") -> bytes:
+        """Return the greeting; `ring` is the memory that one link offers."""
         state = "draining" if self.state in ("failed", "stopped") else self.state
         return pack(
             Hello(
@@ -94,6 +113,8 @@ class Server:
                 permits=max(0, self.permits - self.overdue),
                 version=self.version,
                 state=state,
+                ahead=self._pace.level,
+                ring=ring,
             )
         )
 
@@ -106,8 +127,9 @@ class Server:
 
     async def close(self) -> None:
         """Send what is queued, close every link and wait until they are; the caller bounds the wait."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
         links = list(self.links)
         for link in links:
             link.close()
@@ -117,38 +139,40 @@ class Server:
     # -- calls -------------------------------------------------------------------------------------------
 
     def admit(self, link: "Link", rid: int, infer: Infer, body: bytes) -> Call | None:
-        """Take a permit and return the call, or refuse it unexecuted and return None."""
-        refusal = self._refusal(infer)
-        if refusal is not None:
-            code, detail = refusal
+        """Take a permit (or a place ahead) and return the call, or refuse it unexecuted and return None."""
+        has_room = self.free > 0 or self._fits_ahead(infer)
+        if not has_room or self.state != "ready" or infer.protocol != "native":
+            code, detail = self._refusal(infer)
             failed = fault(code, detail, "no", infer.request_id)
             link.send(Kind.ERROR, rid, failed.meta, failed.body, FLAG_END)
             return None
         self.free -= 1
         now_ns = self.now_ns()
         call = Call(self, link, rid, infer, body, now_ns)
-        self.calls.add(call)
+        self.calls[call] = None
         if self._timer is None or call.due_ns < self._timer_ns:
             self._arm(call.due_ns, now_ns)
+        if self.free < 0 and self._patience is None:
+            self._be_patient(PATIENCE_NS)
         return call
 
-    def _refusal(self, infer: Infer) -> tuple[str, str] | None:
+    def _refusal(self, infer: Infer) -> tuple[str, str]:
         if self.state != "ready":
             leaving = self.state in ("draining", "failed", "stopped")
             return ("draining" if leaving else "unavailable"), f"the replica is {self.state}"
         if infer.protocol != "native":
             return "bad_request", f"this replica does not speak {infer.protocol!r}"
-        if self.free <= 0:
-            return "busy", f"all {self.permits} permits are taken"
-        return None
+        if self.now_ns() - self._lowered_ns < LOWERED_NS:
+            return "handed_back", "the calls here take longer than they used to"
+        return "busy", f"all {self.permits} permits are taken"
 
     def end(self, call: Call) -> None:
         """Give the permit back: nothing of the call runs any more."""
-        self.calls.discard(call)
+        del self.calls[call]
         call.link.over(call.rid)
-        call.inside = None  # it knows the call: no garbage for the collector
+        call.inside = call.task = None  # they know the call: no garbage for the collector
         self.free += 1
-        if call.expired and call.task is None:
+        if call.overdue:
             self._hold_back(-1)
         if not self.calls:
             self.on_idle()
@@ -161,21 +185,63 @@ class Server:
 
     def note(self, call: Call, code: str, status: int) -> None:
         """Count and log an answered call."""
-        took_ns = self.now_ns() - call.started_ns
+        self._last_ns = now_ns = self.now_ns()
+        took_ns = now_ns - call.started_ns
         self.calls_done += 1
         self.busy_ns += took_ns
-        self.last_call_wall_ns = self._clock.wall_ns()
         self.log.call(call.infer.request_id, code, status, took_ns)
+
+    @property
+    def last_call_wall_ns(self) -> int:
+        """Return when the last call ended, as a date; 0 = none has."""
+        return self._clock.wall_ns() - (self.now_ns() - self._last_ns) if self._last_ns else 0
 
     @property
     def is_awaited(self) -> bool:
         """Say whether somebody waits for a call that still runs."""
         return any(not call.answered for call in self.calls)
 
-    def transport(self, call: Call) -> Transport:
-        """Return how the code of this call reaches other endpoints."""
-        call.inside = Inside(call)
-        return call.inside
+    # -- ahead -------------------------------------------------------------------------------------------
+
+    def learn(self, took_ns: int) -> None:
+        """Note how long a synchronous call took; tell the gateways when that changes how many to send ahead."""
+        if self._goes_ahead and self._pace.ended(took_ns):
+            self._greet_all()
+
+    def _fits_ahead(self, infer: Infer) -> bool:
+        # A call that was made by another may wait for a permit which that one holds: strict permits only.
+        return -self.free < self._pace.level and not infer.parent and not infer.chain
+
+    def _be_patient(self, left_ns: int, *, is_last: bool = False) -> None:
+        due_ns = self.now_ns() + left_ns
+        self._patience = self.loop.call_later(left_ns / SECOND, self._look_ahead, due_ns, is_last)
+
+    def _look_ahead(self, due_ns: int, is_last: bool) -> None:
+        self._patience = None
+        if self.free >= 0:
+            return  # nothing waits
+        now_ns = self.now_ns()
+        left_ns = patience_left_ns(self.begun_ns, now_ns)
+        if left_ns:
+            self._be_patient(left_ns)
+        elif now_ns - due_ns > LATE_NS and not is_last:
+            self._be_patient(PATIENCE_NS, is_last=True)  # the machine is busy: once more
+        else:
+            self._hand_back()
+
+    def _hand_back(self) -> None:
+        """Return what waits beyond the permits: the gateways hear first that they should send no more."""
+        if self._pace.held_up():
+            self._greet_all()
+        waiting = [call for call in self.calls if not call.running]
+        entitled = max(0, self.permits - (len(self.calls) - len(waiting)))
+        for call in waiting[entitled:]:
+            call.hand_back()
+
+    def _greet_all(self) -> None:
+        self._lowered_ns = self.now_ns()
+        for link in self.links:
+            link.greet()
 
     # -- time --------------------------------------------------------------------------------------------
 
@@ -199,7 +265,8 @@ class Server:
         if not call.expired:
             if now_ns < call.due_ns:
                 return call.due_ns
-            if call.task is None:
+            if call.running and call.task is None:
+                call.overdue = True
                 self._hold_back(1)  # before the answer, which would free the permit there
             call.expire()
         if call.ended or call.task is not None:
@@ -213,111 +280,6 @@ class Server:
             f"request {call.infer.request_id} ran longer than {limit_s:g} s and its thread cannot be stopped"
         )
         return None
-
-
-class Link(FrameProtocol):
-    """One gateway's connection."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__()
-        self.server = server
-        self.calls: dict[int, Call] = {}
-        self.asks: dict[int, Ask] = {}
-        self._arriving: dict[int, list[bytes]] = {}  # bodies that come in pieces
-        self._arrived = 0
-        self._next = 0
-        self.gone = asyncio.Event()
-
-    def next_rid(self) -> int:
-        """Return an id for a stream that this side opens: the accepting side takes the even ones."""
-        self._next += 2
-        return self._next
-
-    def connected(self) -> None:
-        if len(self.server.links) >= LINKS_MAX:
-            self.abort()
-            return
-        self.server.links.add(self)
-        self.greet()
-
-    def greet(self) -> None:
-        """Say who we are and how we are."""
-        self.send(Kind.HELLO, 0, self.server.hello())
-
-    def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        try:
-            if kind == Kind.INFER:
-                self._infer(flags, rid, unpack_infer(meta), body)
-            elif rid in self.asks:
-                self._answer(kind, flags, rid, meta, body)
-            elif rid in self.calls:
-                self._more(kind, flags, rid, meta, body)
-        except MALFORMED:
-            self.abort()  # the peer does not speak as we do; its calls are cancelled by `lost`
-
-    def lost(self, error: Exception | None) -> None:
-        self.server.links.discard(self)
-        self.gone.set()
-        for call in list(self.calls.values()):
-            call.cancel()
-        gone = pack(Failure("unavailable", "maybe", True, "the connection to the gateway was lost"))
-        for ask in list(self.asks.values()):
-            ask.frame(Kind.ERROR, FLAG_END, gone, b"")
-        self.asks.clear()
-        self._arriving.clear()
-
-    def _infer(self, flags: int, rid: int, infer: Infer, body: bytes) -> None:
-        if not rid & 1 or rid in self.calls:
-            raise WireError(f"request id {rid} is not the peer's to open now")
-        call = self.server.admit(self, rid, infer, body)
-        if call is None:
-            return
-        self.calls[rid] = call
-        if flags & FLAG_END:
-            call.start()
-        else:
-            self._arriving[rid] = [body]
-            self._arrived += len(body)
-
-    def _answer(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        ask = self.asks[rid]
-        if flags & FLAG_END or kind == Kind.ERROR:
-            del self.asks[rid]
-        ask.frame(kind, flags, meta, body)
-
-    def _more(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        call = self.calls[rid]
-        if kind == Kind.CREDIT:
-            size = _U64.unpack(meta)[0]
-            if call.window is not None:
-                call.window.credit(size)
-        elif kind == Kind.CANCEL:
-            self._forget(rid)
-            call.cancel()
-        elif kind in (Kind.CHUNK, Kind.END) and rid in self._arriving:
-            self._piece(call, flags, body)
-
-    def _piece(self, call: Call, flags: int, body: bytes) -> None:
-        pieces = self._arriving[call.rid]
-        pieces.append(body)
-        self._arrived += len(body)
-        if self._arrived > BODY_MAX:
-            raise WireError(f"more than {BODY_MAX} bytes of unfinished requests")
-        if body:
-            self.send(Kind.CREDIT, call.rid, _U64.pack(len(body)))
-        if flags & FLAG_END:
-            call.body = b"".join(pieces)
-            self._forget(call.rid)
-            call.start()
-
-    def over(self, rid: int) -> None:
-        """Forget a call: nothing of it runs any more."""
-        self.calls.pop(rid, None)
-        if rid in self._arriving:
-            self._forget(rid)
-
-    def _forget(self, rid: int) -> None:
-        self._arrived -= sum(map(len, self._arriving.pop(rid, ())))
 
 
 def _nothing() -> None:

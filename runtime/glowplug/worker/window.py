@@ -18,25 +18,30 @@ class ThreadWindow:
     """The window of a generator that runs on a thread."""
 
     def __init__(self) -> None:
-        self._room = WINDOW
+        # Each is written by one side alone, so that a writer who has room needs no lock.
+        self._taken = 0  # by the writer's thread
+        self._credited = 0  # by the loop
         self._open = True
         self._changed = threading.Condition()
 
     def take(self, wanted: int) -> int:
         """Return how many bytes may be sent now, at least one; wait for room; raise `Closed`."""
+        if self._open and wanted <= WINDOW - self._taken + self._credited:
+            self._taken += wanted
+            return wanted
         with self._changed:
-            while self._open and self._room <= 0:
+            while self._open and self._taken - self._credited >= WINDOW:
                 self._changed.wait()
             if not self._open:
                 raise Closed
-            taken = min(wanted, self._room)
-            self._room -= taken
+            taken = min(wanted, WINDOW - self._taken + self._credited)
+            self._taken += taken
             return taken
 
     def credit(self, size: int) -> None:
         """Widen the window; never beyond its first size, whatever the peer claims."""
         with self._changed:
-            self._room = min(self._room + size, WINDOW)
+            self._credited = min(self._credited + size, self._taken)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -53,6 +58,13 @@ class LoopWindow:
         self._room = WINDOW
         self._open = True
         self._changed = asyncio.Event()
+
+    def has(self, wanted: int) -> bool:
+        """Take as many bytes if there is room for all of them now; else take none."""
+        if not self._open or wanted > self._room:
+            return False
+        self._room -= wanted
+        return True
 
     async def take(self, wanted: int) -> int:
         """Return how many bytes may be sent now, at least one; wait for room; raise `Closed`."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glowplug.clock import MILLISECOND, MINUTE, SECOND
+from glowplug.clock import MILLISECOND, SECOND
 from glowplug_router.dispatch import (
     ATTEMPTS_MAX,
     PENALTY_MAX_NS,
@@ -22,7 +22,6 @@ from glowplug_router.dispatch import (
     Wake,
     step,
 )
-from glowplug_router.dispatch.pool import FREE_SHOWN_MAX
 from unit.router.desk import Desk, sent
 
 
@@ -63,9 +62,9 @@ def test_permits_are_never_exceeded_and_the_next_call_waits(desk: Desk) -> None:
     assert desk.end(1, "a") == (Send(3, "a", 1),)
 
 
-def test_permits_beyond_what_is_told_apart_are_still_all_used(desk: Desk) -> None:
-    desk.ready("a", permits=FREE_SHOWN_MAX + 2)
-    calls = [CallArrived(1000 + number, "v", 0) for number in range(FREE_SHOWN_MAX + 2)]
+def test_of_very_many_permits_all_are_used(desk: Desk) -> None:
+    desk.ready("a", permits=1000)
+    calls = [CallArrived(1000 + number, "v", 0) for number in range(1000)]
 
     assert all(sent(step(desk.state, call, desk.now_ns)) for call in calls)
     assert desk.call() == (Wake("v"),)
@@ -142,26 +141,6 @@ def test_better_classes_go_first_and_each_is_first_come_first_served(desk: Desk)
         desk.call(klass=klass)
 
     assert [call for call, _ in sent(desk.ready("a", permits=5))] == [4, 5, 3, 2, 1]
-
-
-def test_a_batch_call_yields_for_half_of_its_limit_and_no_longer(desk: Desk) -> None:
-    desk.ready("a", permits=1)
-    desk.call()
-    desk.call(klass="batch")
-    desk.now_ns += MINUTE // 2 + 1
-    desk.call(klass="critical")
-
-    assert desk.end(1, "a") == (Send(2, "a", 1),)
-
-
-def test_within_that_half_the_critical_call_wins(desk: Desk) -> None:
-    desk.ready("a", permits=1)
-    desk.call()
-    desk.call(klass="batch")
-    desk.now_ns += MINUTE // 2 - 1
-    desk.call(klass="critical")
-
-    assert desk.end(1, "a") == (Send(3, "a", 1),)
 
 
 # -- refused by a replica
@@ -302,6 +281,18 @@ def test_a_replica_swapped_in_place_serves_its_new_version(desk: Desk) -> None:
     assert desk.call("v") == (Wake("v"),)
     desk.end(1, "a")
     assert sent(desk.call("w")) == [(4, "a")]
+
+
+def test_what_a_swapped_replica_refuses_of_its_old_version_frees_room_for_the_new(
+    desk: Desk,
+) -> None:
+    desk.serve("w")
+    desk.ready("a", permits=1)
+    desk.call()
+    desk.ready("a", permits=1, version="w")
+    desk.call("w")
+
+    assert sent(desk.feed(CallRefused(1, "a", handed_back=True))) == [(2, "a")]
 
 
 # -- cancelled

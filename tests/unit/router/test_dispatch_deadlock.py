@@ -163,6 +163,16 @@ def test_a_parent_that_ends_takes_its_waiting_calls_off_those_above_it(desk: Des
     assert sent(desk.end(3, "c1")) == [(4, "c1")]
 
 
+def test_a_parent_that_ends_first_leaves_its_call_running(desk: Desk) -> None:
+    desk.call("a")
+    desk.call("b", parent=1)
+    desk.end(1, "a1")
+
+    assert sent(desk.call("a")) == [(3, "a1")]
+    assert desk.end(2, "b1") == ()
+    assert sent(desk.call("b")) == [(4, "b1")]
+
+
 def test_a_parent_that_is_not_in_flight_is_no_parent(desk: Desk) -> None:
     desk.call("a")
     desk.call("a")

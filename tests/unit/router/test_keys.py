@@ -84,6 +84,11 @@ def test_a_key_ends_when_it_expires() -> None:
         (("deploy:hello",), "read", True),
         (("deploy:hello",), "admin", False),
         (("invoke:x", "read"), "read", True),
+        (("priority:critical",), "priority:interactive", True),
+        (("priority:interactive",), "priority:interactive", True),
+        (("priority:interactive",), "priority:critical", False),
+        (("invoke:*", "deploy:*", "read"), "priority:interactive", False),
+        (("admin",), "priority:critical", True),
         ((), "read", False),
     ],
 )
@@ -92,12 +97,24 @@ def test_a_scope_covers_what_it_names(scopes: tuple[str, ...], need: str, allowe
 
 
 @pytest.mark.parametrize(
-    "scope", ["admin", "read", "invoke:*", "invoke:a/b", "deploy:a", "deploy", "invoke"]
+    "scope",
+    [
+        "admin",
+        "read",
+        "invoke:*",
+        "invoke:a/b",
+        "deploy:a",
+        "deploy",
+        "invoke",
+        "priority:critical",
+    ],
 )
 def test_a_scope_that_means_something_is_taken(scope: str) -> None:
     assert scope_problem(scope) == ""
 
 
-@pytest.mark.parametrize("scope", ["", "root", "read:x", "admin:x", "invoke:"])
+@pytest.mark.parametrize(
+    "scope", ["", "root", "read:x", "admin:x", "invoke:", "priority", "priority:", "priority:royal"]
+)
 def test_a_scope_that_means_nothing_is_refused(scope: str) -> None:
     assert scope_problem(scope)

@@ -12,7 +12,7 @@ from glowplug.clock import SECOND, ManualClock
 from glowplug.errors import ConfigError
 from glowplug.node.processes import Identity, identity
 from glowplug.settings import Home
-from glowplug_router.settings import UpSettings
+from glowplug_router.settings import Tls, UpSettings
 from glowplug_router.supervisor.children import (
     DELAY_FIRST_NS,
     DELAY_MAX_NS,
@@ -98,7 +98,14 @@ def test_an_address_that_is_not_ours_is_refused(tmp_path: Path, changes: dict[st
 
 def test_any_free_port_has_a_url(tmp_path: Path) -> None:
     with listen(settings(tmp_path)) as sock:
-        assert url_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
+        port = sock.getsockname()[1]
+        plain = settings(tmp_path)
+        ours = replace(plain, tls=Tls(cert="cert.pem", key="key.pem", ca="ca.pem"))
+        theirs = replace(plain, tls=Tls(cert="c", key="k", ca="c"), hosts=("*", "box.example:443"))
+
+        assert url_of(sock, plain) == f"http://127.0.0.1:{port}"
+        assert url_of(sock, ours) == f"https://127.0.0.1:{port}"
+        assert url_of(sock, theirs) == f"https://box.example:{port}"
 
 
 def test_a_home_has_one_router(tmp_path: Path) -> None:

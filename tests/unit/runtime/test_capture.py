@@ -1,6 +1,7 @@
 """Does what user code prints end up in the log, and does a full disk cost nothing but lines?"""
 
 import logging
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,62 @@ def test_the_end_of_a_call_is_one_line_that_may_wait_for_the_next_flush(tmp_path
         "info",
     )
     assert (second["code"], second["level"]) == ("run_timeout", "error")
+
+
+def test_the_end_of_a_call_is_json_whatever_its_names_hold(tmp_path: Path) -> None:
+    log = log_at(tmp_path / "l")
+    log.name('demo/100%"@2')
+    log.call('r"%d\u00e9', "ok", 200, 1_234_567_890)
+    log.name("demo/echo@3")
+    log.call("r2", "ok", 200, 5_000)
+
+    first, second = lines(log.path)
+    assert (first["version"], first["request_id"], first["replica"]) == (
+        'demo/100%"@2',
+        'r"%d\u00e9',
+        "rep",
+    )
+    assert (first["ms"], first["text"]) == (1234.567, "ok 200 in 1234.5 ms")
+    assert (second["version"], second["ms"], second["text"]) == (
+        "demo/echo@3",
+        0.005,
+        "ok 200 in 0.0 ms",
+    )
+
+
+def test_calls_that_take_turns_on_one_thread_keep_their_unfinished_lines_apart(
+    tmp_path: Path,
+) -> None:
+    log = log_at(tmp_path / "l")
+    captured = Captured(log)
+    first, second = context_of("r1"), context_of("r2")
+    for text in ("a ", "b "):
+        for context in (first, second):
+            context.run(captured.out.write, text)
+    first.run(captured.flush_parts)
+    first.run(captured.flush_parts)
+    second.run(captured.out.write, "c\n")
+
+    written = [(line["request_id"], line["text"]) for line in lines(log.path)]
+    assert written == [("r1", "a b "), ("r2", "a b c")]
+
+
+def context_of(request_id: str) -> Context:
+    """Return the context of a call."""
+    context = copy_context()
+    context.run(
+        current.set,
+        CallContext(
+            request_id=request_id,
+            app="demo",
+            endpoint="echo",
+            version="v",
+            tenant="",
+            klass="standard",
+            deadline_ns=0,
+        ),
+    )
+    return context
 
 
 def test_the_log_is_rotated_at_its_bound_and_keeps_one_old_file(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from glowplug.errors import CallError, NodeError
-from glowplug.wire.channel import PIECE, WINDOW, Channel, Exchange, Handler, dial_channel
-from glowplug.wire.frames import FLAG_END, Kind, encode
+from glowplug.wire.channel import PIECE, WINDOW, Channel, Exchange, Handler, Incoming, dial_channel
+from glowplug.wire.frames import FLAG_END, FLAG_RING, Kind, encode
 from glowplug.wire.messages import Command, Hello, Infer
 from glowplug.wire.transport import FrameProtocol, dial, listen
 
@@ -138,6 +139,44 @@ async def test_a_stream_stops_at_the_window_until_the_reader_takes_more(tmp_path
 
         assert sum([len(piece) async for piece in incoming]) == 8 * PIECE
         assert sum(written) == 8 * PIECE
+
+
+async def test_a_reader_that_takes_nothing_holds_up_its_own_stream_alone(tmp_path: Path) -> None:
+    written: dict[str, int] = {"/-/stalled": 0, "/-/flowing": 0}
+
+    async def handle(exchange: Exchange) -> None:
+        out = exchange.begin()
+        for _ in range(40):
+            await out.write(b"x" * PIECE)
+            written[exchange.infer.path] += PIECE
+        out.end()
+
+    async with pair(tmp_path, handle) as both:
+        _, stalled = await both.asking.open("/-/stalled")
+        _, flowing = await both.asking.open("/-/flowing")
+        assert sum([len(piece) async for piece in flowing]) == 40 * PIECE
+
+        await settled(lambda: held(stalled) == WINDOW)
+        assert written == {"/-/stalled": WINDOW, "/-/flowing": 40 * PIECE}
+        assert sum([len(piece) async for piece in stalled]) == 40 * PIECE
+
+
+def held(incoming: Incoming) -> int:
+    return sum(map(len, incoming._pieces))
+
+
+async def test_what_a_newer_release_says_besides_is_passed_over(tmp_path: Path) -> None:
+    async with pair(tmp_path, echo) as both:
+        assert both.asking.transport is not None
+        hello = msgspec.msgpack.encode([*msgspec.to_builtins(Hello("agent", "n2")), "more", 2])
+        both.asking.transport.write(
+            encode(200, 2**63, b"\x91\x01", b"?", 0xF0 & ~FLAG_RING)
+            + encode(201, 0)
+            + encode(Kind.HELLO, 0, hello, b"", 0x80)
+        )
+
+        assert (await both.asking.request("/-/x", b"understood"))[1] == b"understood"
+        assert both.answering.peer == Hello("agent", "n2")
 
 
 async def test_an_upload_is_streamed_and_may_be_answered_early(tmp_path: Path) -> None:

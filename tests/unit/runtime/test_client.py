@@ -112,14 +112,15 @@ OK = (200, {"content-type": "application/json"}, b"2.5")
 
 def test_a_call_carries_body_key_class_deadline_and_trace() -> None:
     with router(OK) as (url, script), through(HttpTransport(url, "gp_key")):
-        urgent = price.using(timeout="30s", klass="critical", version="v3")
+        urgent = price.using(deadline="30s", priority="critical", affinity="s7", version="v3")
         assert urgent.remote("tea", count=2) == 2.5
 
     path, headers, body = script.asked[0]
     assert path == "/shop/price@v3"
     assert json.loads(body) == {"item": "tea", "count": 2}
     assert headers["authorization"] == "Bearer gp_key"
-    assert headers["glowplug-class"] == "critical"
+    assert headers["glowplug-priority"] == "critical"
+    assert headers["glowplug-affinity"] == "s7"
     assert 29 < float(headers["glowplug-deadline"]) <= 30
     assert headers["traceparent"] == "00-1-2-01"
     assert len(headers["x-request-id"]) == 32

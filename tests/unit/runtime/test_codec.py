@@ -270,7 +270,8 @@ def test_wrong_arguments_never_leave_the_caller() -> None:
 
 
 def test_an_answer_is_json_as_declared() -> None:
-    content_type, body = encode_response(rich.contract, Box(b"\xff", math.nan))
+    content_type, encoded = encode_response(rich.contract, Box(b"\xff", math.nan))
+    body = bytes(encoded)
 
     assert (content_type, body) == (JSON, b'{"data":"_w==","score":"NaN"}')
     back = TypedFormat(rich.contract).value(

@@ -216,7 +216,6 @@ def test_a_failing_check_is_said_and_the_model_unloaded() -> None:
             "@endpoint(scale=Scale(target=2))\ndef f(x: int) -> int: ...",
             "target=2 is more than the 1 call",
         ),
-        ("@endpoint(batch=3)\ndef f(x: int) -> int: ...", "`batch` is not there yet"),
         ("@endpoint\n@endpoint\ndef f(x: int) -> int: ...", "an endpoint already"),
         (
             "@endpoint\nclass f:\n  @on.load\n  def a(self, b, c): ...\n  def __call__(self) -> int: ...",
@@ -296,12 +295,14 @@ def test_lookup_needs_a_full_name_and_knows_no_spec() -> None:
 
 
 def test_using_changes_calls_and_nothing_else() -> None:
-    urgent = half_of.using(timeout="2s", klass="critical")
+    urgent = half_of.using(deadline="2s", priority="critical", affinity="session-7")
 
     assert urgent(3) == 1.5
     assert urgent.spec == half_of.spec
-    with pytest.raises(DefinitionError, match="klass="):
-        half_of.using(klass="urgent")  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(DefinitionError, match="priority="):
+        half_of.using(priority="urgent")  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(DefinitionError, match="affinity="):
+        half_of.using(affinity="a" * 129)
 
 
 def test_an_endpoint_class_called_with_arguments_is_met_with_the_three_right_forms() -> None:

@@ -43,6 +43,12 @@ def test_scale_becomes_a_policy_in_nanoseconds() -> None:
     )
 
 
+def test_a_priority_is_the_class_of_calls_that_do_not_say() -> None:
+    assert ask(priority="batch").policy == Policy(priority="batch")
+    with pytest.raises(DefinitionError, match="priority='urgent' is not one of"):
+        ask(priority="urgent")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -119,7 +125,7 @@ def test_cuda_without_a_gpu_is_refused_with_the_fix() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "batch capacity budget retry priority affinity engine engines schedule route methods cors domains grpc openai mcp "
+    "capacity budget retry affinity engine engines schedule route methods cors domains grpc openai mcp "
     "shm disk models".split(),
 )
 def test_an_option_that_is_planned_is_refused_by_name_with_what_to_do_instead(name: str) -> None:
@@ -169,6 +175,13 @@ def test_every_wrong_value_is_refused_and_comes_with_a_hint(wrong: dict[str, Any
         ask(**wrong)
 
     assert refused.value.hint
+
+
+def test_only_who_says_so_may_be_run_again_after_its_replica_died() -> None:
+    assert not ask().retry_safe
+    assert ask(retry_safe=True).retry_safe
+    with pytest.raises(DefinitionError, match="retry_safe='yes'"):
+        ask(retry_safe="yes")
 
 
 def test_volumes_and_secrets_are_names() -> None:

@@ -3,18 +3,22 @@
 import asyncio  # noqa: TID251  # what is tested belongs to the transports
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glowplug.errors import InvalidRequestError
 from glowplug.wire.messages import unpack_failure
 from glowplug.worker.compute import Compute, Outbox, UserCodeExit
 from glowplug.worker.failures import fault, fault_of, said
 from glowplug.worker.program import SwappedModules, is_local, third_party
+from glowplug.worker.streaming import JOIN_MAX, _joined
 from glowplug.worker.window import WINDOW, Closed, LoopWindow, ThreadWindow
 
 
@@ -58,6 +62,26 @@ async def test_a_full_loop_window_waits_for_credit_or_its_end() -> None:
         await anyio.lowlevel.checkpoint()
         window.close()
     assert taken == [3]
+
+
+async def test_a_loop_window_is_taken_at_once_only_when_all_fits() -> None:
+    window = LoopWindow()
+    assert window.has(WINDOW - 1)
+    assert not window.has(2)
+    assert window.has(1)
+    window.credit(5)
+    window.close()
+    assert not window.has(1)
+
+
+@given(st.lists(st.integers(1, 2 * JOIN_MAX), min_size=1, max_size=30))
+def test_pieces_that_are_joined_lose_nothing_and_stay_short(sizes: list[int]) -> None:
+    pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    made = list(_joined(pieces))
+
+    assert b"".join(made) == b"".join(pieces)
+    assert all(len(one) <= JOIN_MAX or one in pieces for one in made)
+    assert all(len(left) + len(right) > JOIN_MAX for left, right in pairwise(made))
 
 
 async def test_work_runs_on_one_thread_and_everything_it_raises_comes_back() -> None:

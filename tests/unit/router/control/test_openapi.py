@@ -117,3 +117,17 @@ def test_raw_bytes_files_and_streams_have_their_media_types() -> None:
         "text/event-stream",
         "application/x-ndjson",
     }
+
+
+def test_tensors_have_dtype_and_shape_and_a_media_type_of_their_own() -> None:
+    tensor = {"type": "array", "items": {}, "x-tensor": {"dtype": "float32", "shape": [None, 3]}}
+    request = {"type": "object", "properties": {"xs": {"type": "array", "items": tensor}}}
+    read = told(Schema(request=request, response=tensor), takes(POINT))
+    with_tensors, without = (read["paths"][f"/hello/e{at}"]["post"] for at in (0, 1))
+
+    forms = {"application/json", "application/msgpack"}
+    assert set(with_tensors["requestBody"]["content"]) == forms | {"application/safetensors"}
+    assert set(with_tensors["responses"]["200"]["content"]) == forms | {"application/safetensors"}
+    assert set(without["requestBody"]["content"]) == forms
+    assert read["components"]["schemas"]["E0Response"]["x-tensor"]["shape"] == [None, 3]
+    assert "/-/api/payloads" in without["requestBody"]["description"]

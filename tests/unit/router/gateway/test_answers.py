@@ -4,12 +4,10 @@ from glowplug.clock import MILLISECOND, SECOND, ManualClock
 from glowplug_router.gateway.answers import HEADS_MAX, Heads, server_timing, trouble_answer
 from glowplug_router.gateway.front import Held
 from glowplug_router.gateway.keys import Keyring
-from glowplug_router.gateway.metrics import BOUNDS_NS, Metrics
+from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.problems import Trouble, refusal
-from glowplug_router.gateway.routes import Lane
 from glowplug_router.gateway.site import is_local, merged
-from glowplug_router.gateway.tally import Tallies
-from glowplug_router.records import RouteVersion
+from glowplug_router.gateway.tally import BOUNDS_NS, REASONS_MAX, Tallies
 
 
 def test_a_head_has_the_replicas_headers_without_ours_or_broken_ones() -> None:
@@ -74,29 +72,50 @@ def test_held_bytes_have_a_bound() -> None:
 
 def test_the_metrics_count_calls_by_outcome_and_time() -> None:
     tallies = Tallies()
+    tally = tallies.of("a/e@2")
+    tally.over(200, BOUNDS_NS[0])
+    tally.over(499, BOUNDS_NS[-1] + 1)
+    tally.cold_starts += 1
     metrics = Metrics(tallies)
-    version = RouteVersion(
-        number=2,
-        permille=1,
-        replicas=(),
-        permits=1,
-        max_replicas=1,
-        hold=1,
-        queue_ns=1,
-        start_ns=1,
-        run_ns=1,
-    )
-    lane = Lane("a/e", version, tallies.of("a/e@2"))
-    metrics.done(lane, 200, BOUNDS_NS[0], cold=True)
-    metrics.done(lane, 499, BOUNDS_NS[-1] + 1, cold=False)
     text = metrics.text().decode()
 
     assert 'glowplug_calls_total{app="a",code="499",endpoint="e",version="2"} 1.0' in text
     assert 'glowplug_call_seconds_bucket{app="a",endpoint="e",le="0.001",version="2"} 1.0' in text
     assert 'glowplug_call_seconds_count{app="a",endpoint="e",version="2"} 2.0' in text
     assert 'glowplug_cold_starts_total{app="a",endpoint="e",version="2"} 1.0' in text
-    metrics.forget("a/e@2")
+    tallies.forget("a/e@2")
     assert "glowplug_calls_total{" not in metrics.text().decode()
+
+
+def test_the_metrics_count_batches_by_size_and_by_why_they_were_cut() -> None:
+    tallies = Tallies()
+    tallies.of("a/e@1").batch(8, "full")
+    tallies.of("a/e@2").batch(3, "full")
+    tallies.of("a/e@2").batch(1, "idle")
+    text = Metrics(tallies).text().decode()
+
+    assert 'glowplug_batches_total{app="a",endpoint="e",reason="full"} 2.0' in text
+    assert 'glowplug_batches_total{app="a",endpoint="e",reason="idle"} 1.0' in text
+    assert 'glowplug_batch_size_bucket{app="a",endpoint="e",le="2.0",version="2"} 1.0' in text
+    assert 'glowplug_batch_size_bucket{app="a",endpoint="e",le="4.0",version="2"} 2.0' in text
+    assert 'glowplug_batch_size_sum{app="a",endpoint="e",version="2"} 4.0' in text
+
+
+def test_a_replica_that_says_anything_makes_no_more_series_than_there_are_reasons() -> None:
+    tally = Tallies().of("a/e@1")
+    for n in range(REASONS_MAX + 5):
+        tally.batch(1, f"reason {n}")
+
+    assert len(tally.batches) == REASONS_MAX + 1
+    assert tally.batches["other"] == 5
+
+
+def test_short_and_long_phases_are_written_with_three_decimals() -> None:
+    times = (("run", 4_095_999), ("encode", 4_096_000), ("decode", 1), ("warm", -5_000))
+
+    assert server_timing(61 * SECOND, times) == (
+        b"server-timing: queue;dur=61000.000, run;dur=4.095, encode;dur=4.096, decode;dur=0.000, warm;dur=-0.005\r\n"
+    )
 
 
 def test_schemas_of_several_apps_are_merged_without_mixing_their_components() -> None:

@@ -43,6 +43,14 @@ def test_only_what_differs_is_told() -> None:
     assert changes(snapshot(V1), snapshot()) == (VersionGone("a/e@1"),)
 
 
+def test_dispatch_hears_whether_a_call_may_run_again() -> None:
+    safe = replace(V1, retry_safe=True)
+
+    (told,) = changes(snapshot(V1), snapshot(safe))
+    assert isinstance(told, VersionSet)
+    assert told.retry_safe
+
+
 def test_a_later_number_or_epoch_replaces_an_earlier_one() -> None:
     old = snapshot(number=5, epoch=2)
 

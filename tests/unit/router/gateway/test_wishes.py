@@ -17,9 +17,14 @@ def test_a_plain_request_asks_for_nothing() -> None:
         ({b"glowplug-deadline": b"2.5"}, 5 * SECOND // 2),
         ({b"prefer": b"wait=5", b"glowplug-deadline": b"2"}, 2 * SECOND),
         ({b"prefer": b"wait=never"}, 0),
+        ({b"cancel-after": b"3"}, 3 * SECOND),
+        (
+            {b"cancel-after": b"1.5", b"glowplug-deadline": b"2", b"prefer": b"wait=5"},
+            3 * SECOND // 2,
+        ),
     ],
 )
-def test_the_shorter_of_wait_and_deadline_counts(
+def test_the_shortest_of_wait_deadline_and_cancel_after_counts(
     headers: dict[bytes, bytes], timeout_ns: int
 ) -> None:
     asked = wishes(headers)
@@ -36,7 +41,10 @@ def test_the_shorter_of_wait_and_deadline_counts(
         {b"glowplug-deadline": b"0"},
         {b"glowplug-deadline": b"nan"},
         {b"glowplug-deadline": b"inf"},
-        {b"glowplug-class": b"royal"},
+        {b"glowplug-priority": b"royal"},
+        {b"cancel-after": b"soon"},
+        {b"glowplug-affinity": b"a b"},
+        {b"glowplug-affinity": b"a" * 129},
         {b"idempotency-key": b"a b"},
         {b"idempotency-key": b"a" * 256},
     ],
@@ -46,6 +54,12 @@ def test_what_cannot_be_had_is_refused(headers: dict[bytes, bytes]) -> None:
 
     assert isinstance(refused, Trouble)
     assert refused.code == "bad_request"
+
+
+def test_a_priority_and_an_affinity_are_taken_as_they_are() -> None:
+    asked = wishes({b"glowplug-priority": b"batch", b"glowplug-affinity": b"a" * 128})
+
+    assert asked == Wishes(0, "batch", affinity="a" * 128)
 
 
 def test_a_malformed_trace_is_dropped() -> None:

@@ -74,7 +74,7 @@ def test_a_wrong_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) 
         ("deploy",),
         ("deploy", "--rof"),
         ("keys", "lst"),
-        ("call", "a/b", "--class", "x"),
+        ("call", "a/b", "--priority", "x"),
     ],
 )
 def test_usage_errors_are_one_document_with_json(

@@ -1,0 +1,197 @@
+"""How do bodies too large for a call get here, and large answers away? Through the object store, by signed URLs.
+
+Each tenant's payloads lie in a scope of their own, by digest. What nobody asked for within the hour goes; what a tenant
+has outstanding is bounded, so that one cannot fill the disk for all.
+"""
+
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+
+from glowplug.clock import HOUR, MINUTE, SECOND
+from glowplug.errors import CallError, GlowplugError, UnavailableError, call_error
+from glowplug.wire.channel import Exchange
+from glowplug.wire.messages import to_json
+from glowplug_router.control.garbage import orphans
+from glowplug_router.control.parts import Parts, answer, json_of
+from glowplug_router.ports import ObjectStore
+from glowplug_router.signatures import EXPIRES_NS, Payload, SignedObject, Signer, scope_of
+from glowplug_router.telemetry.logging import logger
+
+PAYLOAD_MAX_BYTES = 4 * 1024**3  # of one body; what one request to the gateway may carry
+OUTSTANDING_MAX_BYTES = 16 * 1024**3  # of one tenant's, uploaded or announced within the hour
+SWEEP_S = 10 * MINUTE / SECOND
+CHANNEL_PATH = "/-/payload"  # gateway → controller
+_LOG = logger("glowplug.controller")
+_RAW = "application/octet-stream"
+
+
+class _Announced(msgspec.Struct, forbid_unknown_fields=True):
+    digest: str
+    size_bytes: int
+
+
+class Payloads:
+    """Announced, uploaded and fetched payloads."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._signer = Signer(parts.world.catalog.token_secret)
+        self._outstanding: dict[
+            str, dict[str, tuple[int, int]]
+        ] = {}  # scope → digest → size, until
+
+    # -- the control API -------------------------------------------------------------------------
+
+    async def announce(self, request: Request) -> Response:
+        """Return a reference for a body, and where to send it; nowhere, when it is here already."""
+        asked = await json_of(request, _Announced)
+        tenant: str = request.state.key.tenant
+        scope = scope_of(tenant)
+        self._reserve(scope, asked.digest, asked.size_bytes)
+        store = self._parts.objects.scope(scope)
+        is_missing = await store.missing([asked.digest])
+        until_ns = self._parts.clock.wall_ns() + EXPIRES_NS
+        payload = Payload(asked.digest, asked.size_bytes)
+        upload = store.signed_put(asked.digest, asked.size_bytes, until_ns) if is_missing else None
+        reference = self._signer.reference(tenant, payload, until_ns)
+        return answer(
+            {"reference": reference, "upload": upload, "expires_s": EXPIRES_NS // SECOND}, 201
+        )
+
+    # -- signed URLs -----------------------------------------------------------------------------
+
+    async def put(self, request: Request) -> Response:
+        """Keep one object, streamed; its size and digest were signed."""
+        one = self._opened(request)
+        store = self._parts.objects.scope(one.scope)
+        try:
+            size = await store.put(one.digest, request.stream(), one.size_bytes)
+        except ClientDisconnect:
+            raise call_error(
+                "cancelled", f"the upload of {one.digest} broke off", executed="no"
+            ) from None
+        return answer({"digest": one.digest, "size_bytes": size})
+
+    async def get(self, request: Request) -> Response:
+        """Return one object, streamed."""
+        one = self._opened(request)
+        first, pieces = await self._begun(one.scope, one.digest)
+        return StreamingResponse(_joined(first, pieces), media_type=_RAW)
+
+    def _opened(self, request: Request) -> SignedObject:
+        method = "GET" if request.method == "HEAD" else request.method
+        return self._signer.opened(
+            method, request.url.path, request.query_params, self._parts.clock.wall_ns()
+        )
+
+    # -- a gateway, for a replica ----------------------------------------------------------------
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Send a payload to a replica, or take one of its answers, in the scope of the call's tenant."""
+        infer = exchange.infer
+        digest, _, size = infer.query.partition(" ")
+        try:
+            if infer.method == "PUT":
+                await self._take(exchange, digest, int(size))
+            else:
+                await self._send(exchange, digest)
+        except GlowplugError as error:
+            exchange.fail(error.code, error.message)
+
+    async def _send(self, exchange: Exchange, digest: str) -> None:
+        first, pieces = await self._begun(scope_of(exchange.infer.tenant), digest)
+        out = exchange.begin(headers=(("content-type", _RAW),))
+        try:
+            async for piece in _joined(first, pieces):
+                await out.write(piece)
+            out.end()
+        except UnavailableError:
+            return  # the gateway, or the replica behind it, has gone
+
+    async def _take(self, exchange: Exchange, digest: str, size_bytes: int) -> None:
+        scope = scope_of(exchange.infer.tenant)
+        self._reserve(scope, digest, size_bytes)
+        store = self._parts.objects.scope(scope)
+        await store.put(digest, aiter(exchange.body), size_bytes)
+        until_ns = self._parts.clock.wall_ns() + EXPIRES_NS
+        url = store.signed_get(digest, size_bytes, until_ns)
+        exchange.respond(to_json({"url": url, "expires_s": EXPIRES_NS // SECOND}))
+
+    async def _begun(self, scope: str, digest: str) -> tuple[bytes, AsyncIterator[bytes]]:
+        """Return the first piece and the rest: what is missing is known before an answer begins."""
+        pieces = self._parts.objects.scope(scope).get(digest)
+        try:
+            return await anext(pieces, b""), pieces
+        except CallError as error:
+            _gone(error, digest)
+
+    # -- bounds ----------------------------------------------------------------------------------
+
+    def _reserve(self, scope: str, digest: str, size_bytes: int) -> None:
+        if not 0 <= size_bytes <= PAYLOAD_MAX_BYTES:
+            raise call_error(
+                "too_large",
+                f"a payload has at most {PAYLOAD_MAX_BYTES} bytes, not {size_bytes}",
+                executed="no",
+                hint="send it in parts, or put it where the endpoint can fetch it",
+            )
+        now_ns = self._parts.clock.wall_ns()
+        held = {
+            name: one
+            for name, one in self._outstanding.get(scope, {}).items()
+            if one[1] > now_ns and name != digest
+        }
+        if sum(size for size, _ in held.values()) + size_bytes > OUTSTANDING_MAX_BYTES:
+            soonest_ns = min(until_ns for _, until_ns in held.values()) - now_ns
+            raise call_error(
+                "overloaded",
+                f"this tenant has payloads of {OUTSTANDING_MAX_BYTES} bytes outstanding already",
+                executed="no",
+                retry_after_s=soonest_ns / SECOND,
+                hint="they go an hour after they were last used",
+            )
+        held[digest] = (size_bytes, now_ns + HOUR)
+        self._outstanding[scope] = held
+
+    async def sweep_forever(self) -> None:
+        """Remove what nobody asked for within the hour, until cancelled."""
+        while True:
+            await self._parts.clock.sleep(SWEEP_S)
+            try:
+                await self.sweep()
+            except (OSError, GlowplugError) as error:
+                _LOG.warning("old payloads stay for now", error=str(error))
+
+    async def sweep(self) -> None:
+        """Remove what nobody asked for within the hour."""
+        objects, now_ns = self._parts.objects, self._parts.clock.wall_ns()
+        for scope in await objects.scopes():
+            store: ObjectStore = objects.scope(scope)
+            for digest in orphans(await store.kept(), (), now_ns):
+                await store.delete(digest)
+                _LOG.info("removed a payload that nobody uses", digest=digest)
+            kept = {
+                name: one
+                for name, one in self._outstanding.get(scope, {}).items()
+                if one[1] > now_ns
+            }
+            self._outstanding[scope] = kept
+        self._outstanding = {scope: held for scope, held in self._outstanding.items() if held}
+
+
+async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def _gone(error: CallError, digest: str) -> NoReturn:
+    if error.code == "not_found":
+        raise call_error(
+            "payload_gone", f"there is no payload {digest} here", executed="no"
+        ) from None
+    raise error

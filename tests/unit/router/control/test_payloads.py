@@ -1,0 +1,137 @@
+"""Is what a tenant may leave in the store bounded, and does it go when nobody wants it any more?"""
+
+import hashlib
+from collections.abc import AsyncIterator
+
+import anyio.lowlevel
+import pytest
+
+from glowplug.clock import HOUR, MINUTE, ManualClock
+from glowplug.errors import CallError
+from glowplug_router.app import load_world
+from glowplug_router.control.parts import Parts
+from glowplug_router.control.payloads import (
+    OUTSTANDING_MAX_BYTES,
+    PAYLOAD_MAX_BYTES,
+    SWEEP_S,
+    Payloads,
+)
+from glowplug_router.control.secrets import FileSecrets
+from glowplug_router.objects.memory import MemoryObjects
+from glowplug_router.providers.local import LocalProvider
+from glowplug_router.signatures import EXPIRES_NS, scope_of
+from glowplug_router.store.memory import MemoryStore
+
+OWN, OTHER = scope_of("own"), scope_of("other")
+
+
+@pytest.fixture
+async def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    clock, store = ManualClock(), MemoryStore()
+    objects = MemoryObjects(clock)
+    secrets = FileSecrets(tmp_path_factory.mktemp("secrets") / "s")
+    return Parts(
+        world=await load_world(store),
+        store=store,
+        objects=objects,
+        secrets=secrets,
+        provider=LocalProvider(objects, secrets),
+        clock=clock,
+    )
+
+
+async def put(parts: Parts, scope: str, data: bytes) -> str:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield data
+
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    await parts.objects.scope(scope).put(digest, pieces(), len(data))
+    return digest
+
+
+def refused(payloads: Payloads, scope: str, digest: str, size_bytes: int) -> CallError:
+    with pytest.raises(CallError) as found:
+        payloads._reserve(scope, digest, size_bytes)
+    assert found.value.executed == "no"
+    assert found.value.hint
+    return found.value
+
+
+async def test_one_payload_may_be_so_large_and_no_larger(parts: Parts) -> None:
+    payloads = Payloads(parts)
+
+    payloads._reserve(OWN, "a", PAYLOAD_MAX_BYTES)
+    assert refused(payloads, OWN, "b", PAYLOAD_MAX_BYTES + 1).code == "too_large"
+    assert refused(payloads, OWN, "b", -1).code == "too_large"
+
+
+async def test_a_tenant_may_have_so_much_outstanding_and_others_are_not_held_up(
+    parts: Parts,
+) -> None:
+    payloads = Payloads(parts)
+    count = OUTSTANDING_MAX_BYTES // PAYLOAD_MAX_BYTES
+    for number in range(count):
+        payloads._reserve(OWN, str(number), PAYLOAD_MAX_BYTES)
+
+    full = refused(payloads, OWN, "one more", 1)
+    assert full.code == "overloaded"
+    assert full.retry_after_s == HOUR / 1e9
+    payloads._reserve(OWN, "0", PAYLOAD_MAX_BYTES)  # the same again is not more
+    payloads._reserve(OTHER, "0", PAYLOAD_MAX_BYTES)
+
+
+async def test_what_is_outstanding_is_forgotten_after_an_hour(parts: Parts) -> None:
+    clock, payloads = parts.clock, Payloads(parts)
+    assert isinstance(clock, ManualClock)
+    for number in range(OUTSTANDING_MAX_BYTES // PAYLOAD_MAX_BYTES):
+        payloads._reserve(OWN, str(number), PAYLOAD_MAX_BYTES)
+
+    clock.advance(HOUR - 1)
+    refused(payloads, OWN, "more", 1)
+    clock.advance(1)
+    payloads._reserve(OWN, "more", 1)
+
+
+async def test_payloads_go_an_hour_after_they_were_last_wanted(parts: Parts) -> None:
+    clock, payloads = parts.clock, Payloads(parts)
+    assert isinstance(clock, ManualClock)
+    old, wanted, theirs = (
+        await put(parts, OWN, b"old"),
+        await put(parts, OWN, b"wanted"),
+        await put(parts, OTHER, b"theirs"),
+    )
+    own, other = parts.objects.scope(OWN), parts.objects.scope(OTHER)
+
+    clock.advance(HOUR - MINUTE)
+    await own.missing([wanted])
+    await payloads.sweep()
+    assert set(await own.kept()) == {old, wanted}
+    clock.advance(MINUTE)
+    await payloads.sweep()
+
+    assert set(await own.kept()) == {wanted}
+    assert await other.missing([theirs]) == (theirs,)
+
+
+async def test_the_sweep_comes_by_itself(parts: Parts) -> None:
+    clock, payloads = parts.clock, Payloads(parts)
+    assert isinstance(clock, ManualClock)
+    digest = await put(parts, OWN, b"old")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(payloads.sweep_forever)
+        await others_run()
+        clock.advance(HOUR + int(SWEEP_S * 1e9))
+        await others_run()
+        tasks.cancel_scope.cancel()
+
+    assert digest not in await parts.objects.scope(OWN).kept()
+
+
+async def others_run() -> None:
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+
+def test_what_was_accepted_is_still_there_when_it_is_fetched() -> None:
+    # A reference is good for less than an unused object stays: a call that waits in the queue finds its body.
+    assert EXPIRES_NS + 20 * MINUTE < HOUR
