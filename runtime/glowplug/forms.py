@@ -24,7 +24,7 @@ DEPTH_MAX = (
 )
 FORMS_MAX = 1024  # remembered sets of headers; callers send a few
 _MSGPACKS = frozenset({MSGPACK, "application/vnd.msgpack", "application/x-msgpack"})
-_OK_JSON: Headers = (("content-type", JSON),)
+OK_JSON: Headers = (("content-type", JSON),)
 _OK_RAW: Headers = (("content-type", RAW),)
 
 
@@ -70,7 +70,7 @@ def decoded(
     Raises:
         InvalidRequestError: invalid_json, invalid_request (with `errors`), bad_request or unsupported_media_type.
     """
-    if form.is_json and not contract.schema.raw_body:
+    if form.is_json and contract.takes_json:
         return contract.arguments_from_json(body or b"{}"), None
     if form.encoding not in ("", "identity"):
         raise InvalidRequestError(
@@ -94,19 +94,19 @@ def encoded(
     contract: Contract, form: Form, value: Any, asked: Asked | None = None
 ) -> tuple[Headers, bytes | bytearray | memoryview]:
     """Return headers and body for what an endpoint returned, or raise `bad_response`."""
-    if form.is_json and contract.schema.media_type == JSON:
-        return _OK_JSON, contract.json_of_answer(value)
+    if form.is_json and contract.gives_json:
+        return OK_JSON, contract.json_of_answer(value)
     if asked is not None:
         body, length = oip_of_answer(contract, value, asked, "")
         more = (("content-type", RAW), (LENGTH_HEADER, str(length)))
-        return (_OK_JSON if length is None else more), body
+        return (OK_JSON if length is None else more), body
     if contract.schema.media_type != RAW:
         if form.answers == MSGPACK:
             return (("content-type", MSGPACK),), _packed(contract, value)
         if form.answers == SAFETENSORS and contract.gives_tensors:
             return (("content-type", SAFETENSORS),), file_of_answer(contract, value)
     media, data = encode_response(contract, value)
-    return (_OK_JSON if media == JSON else _OK_RAW), data
+    return (OK_JSON if media == JSON else _OK_RAW), data
 
 
 def _wanted(accept: str) -> str:

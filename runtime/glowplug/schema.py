@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from glowplug.arrays import Sink, Source, has_tensors, with_tensors
 from glowplug.errors import CallError, DefinitionError, InvalidRequestError
+from glowplug.plain import plain_check
 from glowplug.signature import Shape, resolved_types
 from glowplug.spec import Schema
 from glowplug.stubs import stub_in
@@ -29,7 +30,6 @@ EVENTS = "text/event-stream"
 MSGPACK = "application/msgpack"
 SAFETENSORS = "application/safetensors"
 T = TypeVar("T")
-_PLAIN: Mapping[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,9 @@ class Contract:
     ) -> dict[str, Any]:
         """Return the keyword arguments that a JSON object, and the tensors beside it, stand for."""
         try:
-            model = (
-                self._read_arguments(text)
-                if beside is None
-                else self.model.model_validate_json(text, context=beside)
-            )
+            if beside is None:
+                return self._read_arguments(text)[0]
+            model = self.model.model_validate_json(text, context=beside)
         except _validation_error() as error:
             raise invalid_request(error) from None
         return self._arguments(model)
@@ -86,7 +84,7 @@ class Contract:
 
     def json_of_answer(self, value: Any, sink: Sink | None = None) -> bytes:
         """Return what the endpoint returned (or one item) as JSON, tensors in `sink`, or raise `bad_response`."""
-        if type(value) is self._plain_answer:  # nothing in it can be other than declared
+        if self._is_plain(value):  # nothing in it can be other than declared: pydantic need not look
             return self._write_answer(value)
         return self._written(value, self._write_answer, sink)
 
@@ -141,19 +139,39 @@ class Contract:
     # What every call needs is looked up once: pydantic's own wrappers cost as much as the work.
 
     @cached_property
+    def takes_json(self) -> bool:
+        """Say whether a JSON body is an object of arguments: not where the body is taken as it is, whatever it is."""
+        return not self.schema.raw_body
+
+    @cached_property
+    def gives_json(self) -> bool:
+        """Say whether the answer is JSON where its caller wants nothing else."""
+        return self.schema.media_type == JSON
+
+    @cached_property
     def _fields(self) -> tuple[tuple[str, str], ...]:
         # The fields are called a_<name>, so that a parameter may be called `json` or `_x`; the alias is its name.
         return tuple((name, f"a_{name}") for name in self.types)
 
     @cached_property
-    def _read_arguments(self) -> Callable[[bytes | str], "BaseModel"]:
-        read: Callable[[bytes | str], BaseModel] = self.model.__pydantic_validator__.validate_json
-        return read
+    def _read_arguments(self) -> Callable[[bytes | str], tuple[dict[str, Any], Any, Any]]:
+        """Return a validator of the fields alone, under their own names: no model is made to be taken apart again."""
+        from pydantic_core import SchemaValidator
+
+        whole: Any = self.model.__pydantic_core_schema__
+        shared = whole["type"] == "definitions"
+        model = whole["schema"] if shared else whole
+        fields: dict[str, Any] = dict(model["schema"])
+        fields["fields"] = {
+            name: fields["fields"][field] | {"validation_alias": name}
+            for name, field in self._fields
+        }
+        schema: Any = whole | {"schema": fields} if shared else fields
+        return SchemaValidator(schema, model["config"]).validate_json
 
     @cached_property
-    def _plain_answer(self) -> type[Any] | None:
-        schema: dict[str, Any] = dict(self.answer.core_schema)
-        return None if "serialization" in schema else _PLAIN.get(schema["type"])
+    def _is_plain(self) -> Callable[[Any], bool]:
+        return plain_check(self.answer.core_schema)
 
     @cached_property
     def _write_answer(self) -> Callable[..., bytes]:

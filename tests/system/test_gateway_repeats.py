@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from glowplug.clock import SECOND, SystemClock
+from glowplug_router.gateway.settings import GatewaySettings
 from system.gateway_rig import endpoint, gateway, key, request, version
 
 
@@ -149,3 +152,62 @@ async def test_a_request_id_of_any_length_is_bounded_on_a_connection_that_stands
         reply = await client.reply()
 
         assert (reply.status, json.loads(reply.body)["code"]) == (431, "headers_too_large")
+
+
+async def test_a_refused_head_is_refused_however_often_it_is_repeated(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one()
+        client = await rig.connect()
+        good = request("POST", "/app/echo", b"{}", token=rig.token)
+        bad = request("POST", "/app/echo", b"{}", token=rig.token[:-1] + "_")
+        statuses = []
+        for data in (good, good, bad, bad, bad, good, bad, good):
+            client.send(data)
+            statuses.append((await client.reply()).status)
+
+        assert statuses == [200, 200, 401, 401, 401, 200, 401, 200]
+
+
+async def test_a_repeated_head_with_another_length_gets_that_much_of_a_body_and_no_more(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        rank = await rig.serve_one()
+        client = await rig.connect()
+        for size in (5, 5, 5, 99_999, 1, 123, 0, 70_000, 5):
+            client.send(request("POST", "/app/echo", b"x" * size, token=rig.token))
+            assert len((await client.reply()).body) == size
+        before = len(rank.calls)
+        two = request("POST", "/app/echo", b"one", token=rig.token) * 2
+        client.send(two)
+        assert [(await client.reply()).body for _ in range(2)] == [b"one", b"one"]
+        assert len(rank.calls) == before + 2
+
+
+@pytest.mark.parametrize("length", [b"+2", b"-2", b"0x2", b"2 2", b"2,2", b"\xb2", b""])
+async def test_a_repeated_head_whose_length_is_no_number_is_refused(
+    tmp_path: Path, length: bytes
+) -> None:
+    async with gateway(tmp_path) as rig:
+        rank = await rig.serve_one()
+        client = await rig.connect()
+        data = request("POST", "/app/echo", b"{}", token=rig.token)
+        for _ in range(3):
+            client.send(data)
+            assert (await client.reply()).status == 200
+        made = len(rank.calls)
+        client.send(data.replace(b"ength: 2\r\n", b"ength: " + length + b"\r\n"))
+        assert (await client.reply()).status == 400
+        assert len(rank.calls) == made
+
+
+async def test_bodies_over_the_limit_are_refused_on_a_repeated_head_too(tmp_path: Path) -> None:
+    async with gateway(tmp_path, GatewaySettings(body_max_bytes=100)) as rig:
+        await rig.serve_one()
+        client = await rig.connect()
+        statuses = []
+        for size in (10, 10, 100, 101, 10):
+            client.send(request("POST", "/app/echo", b"x" * size, token=rig.token))
+            statuses.append((await client.reply()).status)
+
+        assert statuses == [200, 200, 200, 413, 200]

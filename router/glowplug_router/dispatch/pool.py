@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RUNGS = 4  # to a doubling of the delay
 AFFINITY_MAX = 2.0  # times the shortest delay: what a warm cache may cost in waiting
 NOWHERE = -1
+SOLE = 0  # the level of a replica that has no other beside it: there is nothing to choose
 
 
 class Pool:
@@ -56,6 +57,10 @@ class Pool:
         """Take in a replica."""
         replica.seed = seed_of(replica.id)
         insort(self.ring, (replica.seed, replica.id, replica))
+        if len(self.ring) == 2:
+            for _, _, one in self.ring:
+                if one is not replica:  # it was alone: from now on its delay counts
+                    self.settle(one)
 
     def part(self, replica: "Replica") -> None:
         """Let a replica go that may be sent nothing more."""
@@ -67,9 +72,13 @@ class Pool:
         before = replica.level
         running = len(replica.calls) - len(replica.early)
         if running < replica.usable:
+            if len(self.ring) == 1 and before == SOLE:
+                return
             mean_ns = replica.mean_ns or replica.version.mean_ns
             # As in `delay_ns`: every call comes by here twice, and a call of a function shows.
-            level = int(RUNGS * log2((running + 1) * mean_ns / replica.permits + 1.0))
+            level = SOLE
+            if len(self.ring) > 1:
+                level = int(RUNGS * log2((running + 1) * mean_ns / replica.permits + 1.0))
             replica.level = level
             if before == level:
                 self.free.renew(replica, level)

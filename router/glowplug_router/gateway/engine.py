@@ -78,13 +78,16 @@ class Engine:
         try:
             while True:
                 for effect in step(self._state, event, now_ns):
-                    self._carry_out(effect, now_ns)
+                    if type(effect) is Send:  # nearly all are
+                        self._send(effect, now_ns)
+                    else:
+                        self._carry_out(effect, now_ns)
                 if not self._events:
                     break
                 event = self._events.popleft()
         finally:
             self._feeding = False
-        due_ns = self._state.next_due_ns
+        due_ns = self._state.timers.first_ns
         if due_ns is not None and (self._timer is None or due_ns < self._armed_ns):
             self._arm(due_ns, now_ns)
 

@@ -169,14 +169,13 @@ class Exchange:
         if not final:
             self._begin_stream(call, response, body)
             return
-        size = len(body)
-        transport = self._guard.transport
+        size, write = len(body), self._guard.transport.write
+        head = self._head_of(call, response, b"content-length: %d\r\n\r\n" % size)
         if size > JOIN_MAX:
-            transport.write(self._head_of(call, response, b"content-length: %d\r\n\r\n" % size))
-            transport.write(body)
+            write(head)
+            write(body)
         else:
-            rest = b"content-length: %d\r\n\r\n%b" % (size, body)
-            transport.write(self._head_of(call, response, rest))
+            write(head + body)
         self._finish()
 
     def _head_of(self, call: Call, response: Response, rest: bytes) -> bytes:

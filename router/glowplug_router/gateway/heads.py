@@ -1,5 +1,6 @@
 """What does the head of a request say, and is it the last one again?"""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from glowplug_router.gateway.doors import Door
@@ -16,6 +17,8 @@ REQUEST_IDS = frozenset({b"X-Request-Id", b"X-Request-ID", b"x-request-id"})
 LENGTH_DIGITS = 19  # of a length that is looked at without the whole head
 REQUEST_ID_MAX = 256
 SEEN_MAX = 4 * 1024  # bytes of a head that is remembered, one for each connection
+REPEAT_DIGITS = 5  # of the length of a body that comes in one read with its head
+_LENGTH = re.compile(rb"\r\ncontent-length: *([1-9][0-9]{0,4})\r\n", re.IGNORECASE)
 
 
 class Head:
@@ -65,10 +68,14 @@ class Seen:
     or the key expires.
     """
 
-    __slots__ = ("_expires_wall_ns", "_fields", "_names_connection", "_table", "_url", "door")
+    __slots__ = (
+        "_after", "_before", "_expires_wall_ns", "_fields", "_names_connection", "_table", "_url", "door", "is_kept",
+    )  # fmt: skip  # a line each would hide the class
 
     def __init__(self, front: "Front", head: Head, door: Door) -> None:
         self.door = door
+        self.is_kept = False  # its bytes are known
+        self._before = self._after = b""  # those around the digits of its Content-Length
         self._table = front.table  # a snapshot brings another one, and its keys with it
         self._url = head.url
         self._fields = head.fields
@@ -87,6 +94,46 @@ class Seen:
             and not (self._names_connection and parser.get_http_version() != "1.1")
             and not (self._expires_wall_ns and front.clock.wall_ns() >= self._expires_wall_ns)
         )
+
+    def keep(self, data: bytes) -> None:
+        """Keep the bytes of this head, if `data` is nothing but the request that it belongs to."""
+        if self.is_kept:
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end]
+        found = _LENGTH.findall(head)
+        if len(found) == 1 and len(data) == end + int(found[0]) and not _names_request(head):
+            digits = _LENGTH.search(head)
+            assert digits is not None, "just found"
+            self._before, self._after = head[: digits.start(1)], head[digits.end(1) :]
+            self.is_kept = True
+
+    def repeated(self, front: "Front", data: bytes) -> bytes | None:
+        """Return the body, if `data` is a whole request whose head has the same bytes, but for the length's digits.
+
+        The parser read these very bytes before, on this connection: it would find the same.
+        """
+        before, after = self._before, self._after
+        if not data.startswith(before):
+            return None
+        at = len(before)
+        end = data.find(b"\r", at, at + REPEAT_DIGITS + 1)
+        digits = data[at:end]
+        if end < 0 or not digits.isdigit() or digits[0] == _ZERO or not data.startswith(after, end):
+            return None
+        body = data[end + len(after) :]
+        if len(body) != int(digits) or front.table is not self._table:
+            return None
+        if self._expires_wall_ns and front.clock.wall_ns() >= self._expires_wall_ns:
+            return None
+        return body
+
+
+_ZERO = ord("0")
+
+
+def _names_request(head: bytes) -> bool:
+    return b"x-request-id" in head.lower()
 
 
 def is_worth_keeping(front: "Front", head: Head, *, lives_on: bool) -> bool:

@@ -70,6 +70,7 @@ class Intake(HttpToolsProtocol):
         self._length: bytes | None = None
         self._request_id: bytes | None = None
         self._seen: Seen | None = None
+        self._is_seen = False  # the head just read is the one in `_seen`
         self._is_fresh = True  # nothing was ever received
         self._reading: Turn | None = None  # whose body is arriving
         self._active: Turn | None = None  # whose answer is due
@@ -93,10 +94,18 @@ class Intake(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._is_fresh = False
-        if self._phase == "idle" and not self._is_deaf:
+        if self._phase != "idle" or self._is_deaf:
+            self._take(data)
+        elif self._seen is None or self._active is not None or not self._repeats(self._seen, data):
             self._phase = "head"
             self._since_ns = self.front.coarse_ns
             self._raw = 0
+            self._is_seen = False
+            self._take(data)
+            if self._is_seen and self._large is None and self._seen is not None:
+                self._seen.keep(data)
+
+    def _take(self, data: bytes) -> None:
         self._raw += len(data)
         if self._is_deaf:
             if self._raw > LINGER_BYTES:
@@ -109,6 +118,18 @@ class Intake(HttpToolsProtocol):
             self._split(data)
         if self._large is not None:
             self._large.receive()
+
+    def _repeats(self, seen: Seen, data: bytes) -> bool:
+        """Let a request in without the parser if its head is the last one, byte for byte; say whether it was."""
+        body = seen.repeated(self.front, data) if seen.is_kept else None
+        if body is None:
+            return False
+        exchange = Exchange(self, seen.door, None, keep_alive=not self._is_closing)
+        exchange.take(body)
+        exchange.is_whole = True
+        self._active = exchange
+        exchange.start()
+        return True
 
     def _split(self, data: bytes) -> None:
         """Parse the head apart: a large body behind it would be cut into copies."""
@@ -198,9 +219,11 @@ class Intake(HttpToolsProtocol):
             and (request_id is None or len(request_id) <= REQUEST_ID_MAX)
             and seen.fits(self.front, self.parser, self.url, self._fields)
         ):
+            self._is_seen = True
             exchange = Exchange(self, seen.door, request_id, keep_alive=not self._is_closing)
             self._let_in(exchange, int(length))
         else:
+            self._is_seen = False
             self._examine()
 
     def _let_in(self, exchange: Exchange, length: int | None) -> None:
@@ -265,7 +288,7 @@ class Intake(HttpToolsProtocol):
             and not door.payload
             and is_worth_keeping(self.front, head, lives_on=lives_on)
         ):
-            self._seen = Seen(self.front, head, door)
+            self._seen, self._is_seen = Seen(self.front, head, door), True
         return exchange
 
     def _refuse(self, exchange: Exchange, trouble: Trouble, length: int | None) -> None:

@@ -129,7 +129,13 @@ class DataLink(FrameProtocol):
         """Hand a frame to the call it belongs to."""
         try:
             if rid & 1:
-                self._answered(kind, flags, rid, meta, body)
+                call = self.pending.get(rid)
+                if call is None:
+                    return
+                if kind == _RESPONSE and flags & FLAG_END:
+                    self._whole(call, unpack_response(meta), body)
+                else:
+                    self._answered(call, kind, flags, meta, body)
             elif kind == _HELLO:
                 self._greeted(unpack_hello(meta))
             else:
@@ -137,31 +143,31 @@ class DataLink(FrameProtocol):
         except (msgspec.MsgspecError, WireError):
             self.abort()
 
-    def _answered(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        call = self.pending.get(rid)
-        if call is None:
-            return
+    def _whole(self, call: Call, response: Response, body: bytes) -> None:
+        """Take an answer in one piece; nearly all are."""
+        del self.pending[call.rid]
+        if response.batch > 0:
+            call.lane.tally.batch(response.batch, response.flush)
+        self._engine.whole(call, response, body)
+        if self._when_idle is not None and not self.pending:
+            self._when_idle()
+
+    def _answered(self, call: Call, kind: int, flags: int, meta: bytes, body: bytes) -> None:
         if kind == _RESPONSE:
-            self._responded(call, flags, unpack_response(meta), body)
+            response = unpack_response(meta)
+            if response.batch > 0:
+                call.lane.tally.batch(response.batch, response.flush)
+            self._engine.begin(call, response, body)
         elif kind == _CHUNK and not flags & FLAG_END:
             self._engine.chunk(call, body)
         elif kind in (_END, _CHUNK):
             if body:
                 self._engine.chunk(call, body)
-            self._end(rid)
+            self._end(call.rid)
             self._engine.end(call, unpack_trailer(meta) if meta else _NO_TRAILER)
         elif kind == _ERROR:
-            self._end(rid)
-            self._engine.fail(call, unpack_failure(meta), body)
-
-    def _responded(self, call: Call, flags: int, response: Response, body: bytes) -> None:
-        if response.batch > 0:
-            call.lane.tally.batch(response.batch, response.flush)
-        if flags & FLAG_END:
             self._end(call.rid)
-            self._engine.whole(call, response, body)
-        else:
-            self._engine.begin(call, response, body)
+            self._engine.fail(call, unpack_failure(meta), body)
 
     def _end(self, rid: int) -> None:
         del self.pending[rid]

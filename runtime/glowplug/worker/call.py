@@ -20,12 +20,12 @@ import msgspec
 from glowplug.codec import StreamFormat, frame_error, frame_log, stream_format
 from glowplug.context import Transport
 from glowplug.errors import Executed
-from glowplug.forms import decoded, encoded, form_of
+from glowplug.forms import OK_JSON, Form, Headers, decoded, encoded, form_of
 from glowplug.oip import Asked
 from glowplug.remote_errors import users_traceback
 from glowplug.spec import Class
 from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
-from glowplug.wire.messages import Infer, Response, Trailer, pack
+from glowplug.wire.messages import Infer, Response, Trailer, pack, plain_answer
 from glowplug.worker import payloads, running, running_async
 from glowplug.worker.failures import Fault, Stage, fault, fault_of
 from glowplug.worker.inside import Inside
@@ -47,6 +47,7 @@ _RESPONSE, _END, _ERROR, _CHUNK = (
     int(Kind.ERROR),
     int(Kind.CHUNK),
 )
+_plain_json = plain_answer(OK_JSON)
 
 
 class Call:
@@ -72,7 +73,8 @@ class Call:
     batch_ns = 0  # from decoded to cut
     stage: Stage = "decode"
     fault: Fault | None = None
-    headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+    form = Form()
+    headers: Headers = OK_JSON
     payload: bytes | bytearray | memoryview = b""
     asked: Asked | None = None  # what the body itself says about the answer
     decode_ns = run_ns = encode_ns = 0
@@ -126,16 +128,21 @@ class Call:
 
     def decode(self) -> dict[str, Any]:
         """Return the arguments, and let the body go."""
-        infer = self.infer
-        contract, form = self.program.contract, form_of(infer.headers)
-        arguments, self.asked = decoded(contract, form, self.body, infer.query)
+        infer, body, contract = self.infer, self.body, self.program.contract
         self.body = b""
+        self.form = form = form_of(infer.headers)
+        if form.is_json and contract.takes_json:
+            return contract.arguments_from_json(body or b"{}")
+        arguments, self.asked = decoded(contract, form, body, infer.query)
         return arguments
 
     def encode(self, value: Any) -> None:
         """Keep what the code returned, in the form that the caller wants."""
-        contract, form = self.program.contract, form_of(self.infer.headers)
-        self.headers, self.payload = encoded(contract, form, value, self.asked)
+        contract, form = self.program.contract, self.form
+        if form.is_json and contract.gives_json:
+            self.payload = contract.json_of_answer(value)
+        else:
+            self.headers, self.payload = encoded(contract, form, value, self.asked)
 
     def tell_lines(self) -> None:
         """Note that the caller of a stream wants to read what the code prints, if it said so and may see the code."""
@@ -205,7 +212,7 @@ class Call:
         """End it, once: nothing of it runs any more. On the loop."""
         if self.ended:
             return
-        if payloads.must_go(self):
+        if self.infer.offload and payloads.must_go(self):
             payloads.send_away(self)  # and then comes back here
             return
         self.ended = True
@@ -213,11 +220,12 @@ class Call:
         self.server.end(self)
         if self.answered:
             return
-        failed = self._failure()
-        if failed is None:
-            self._succeed()
-        else:
-            self._fail(failed)
+        if self.fault or self.cancelled or self.is_back or len(self.payload) > BODY_MAX:
+            failed = self._failure()
+            if failed is not None:
+                self._fail(failed)
+                return
+        self._succeed()
 
     def _failure(self) -> Fault | None:
         request_id = self.infer.request_id
@@ -240,17 +248,23 @@ class Call:
             meta = pack(Trailer("yes", (("decode", self.decode_ns), ("run", self.run_ns))))
             self.link.send(_END, self.rid, meta, b"", FLAG_END)
         else:
-            timings: tuple[tuple[str, int], ...] = (
-                ("decode", self.decode_ns),
-                ("run", self.run_ns),
-                ("encode", self.encode_ns),
-            )
-            if self.item is not None:
-                timings = (timings[0], ("batch", self.batch_ns), *timings[1:])
-            meta = pack(Response(200, self.headers, "yes", timings, self.batch, self.flush))
+            if self.headers is OK_JSON and self.item is None:
+                meta = _plain_json(self.decode_ns, self.run_ns, self.encode_ns)
+            else:
+                meta = self._head()
             self.link.send(_RESPONSE, self.rid, meta, self.payload, FLAG_END)
             self.payload = b""  # user code may keep the call; it must not keep the answer
         self.server.note(self, "ok", 200)
+
+    def _head(self) -> bytes:
+        timings: tuple[tuple[str, int], ...] = (
+            ("decode", self.decode_ns),
+            ("run", self.run_ns),
+            ("encode", self.encode_ns),
+        )
+        if self.item is not None:
+            timings = (timings[0], ("batch", self.batch_ns), *timings[1:])
+        return pack(Response(200, self.headers, "yes", timings, self.batch, self.flush))
 
     def _fail(self, failed: Fault) -> None:
         if self.answered:

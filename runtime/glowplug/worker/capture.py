@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from glowplug.node.node_log import Line
 
 TEXT_MAX = 64 * 1024  # of one line; the rest is cut, and said so
 PARTS_MAX = 4096  # unfinished lines; what user code leaves behind in threads of its own ends here
-PENDING_MAX = 64 * 1024  # bytes of lines about calls that wait for the next flush
+ENDED_MAX = 256  # calls without a line: some 64 KiB of lines
 
 Later = Callable[[Callable[[], None]], None]
 
@@ -46,17 +47,21 @@ class LogFile:
         self._replica = replica
         self._lock = threading.Lock()
         self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self._pending_lines = 0
+        self._ended: deque[tuple[int, str, str, int, int]] = deque()  # calls without a line yet
+        self._wall_ns = clock.wall_ns
         self._encode = msgspec.json.Encoder().encode
         self._fd = -1
         self._size = 0
-        self.name(version)
+        self.version = version
+        self._endings: dict[str, bytes] = {}  # by code, as `_ending` makes them
         self._open()
 
     def name(self, version: str) -> None:
         """Say which version writes from now on."""
+        self.flush()
         self.version = version
-        self._endings: dict[str, bytes] = {}
+        self._endings = {}
 
     def write(self, stream: str, text: str, level: str = "info") -> None:
         """Write one line now: if the process dies next, it is there."""
@@ -79,30 +84,37 @@ class LogFile:
         )
         encoded = self._encode(line) + b"\n"
         with self._lock:
+            self._drain()
             self._pending.append(encoded)
+            self._pending_lines += 1
             self._flush()
 
     def call(self, request_id: str, code: str, status: int, duration_ns: int) -> None:
         """Note the end of a call; written within the flush interval, or with the next line."""
-        us = duration_ns // 1000
-        ms, rest = us // 1000, us % 1000
-        ending = self._endings.get(code) or self._ending(code, status)
-        encoded = ending % (
-            self._clock.wall_ns(),
-            self._encode(request_id),
-            ms,
-            rest // 100,
-            ms,
-            rest,
-        )
-        with self._lock:
-            first = not self._pending
-            self._pending.append(encoded)
-            self._pending_bytes += len(encoded)
-            if self.later is None or self._pending_bytes > PENDING_MAX:
-                self._flush()
-            elif first:
-                self.later(self.flush)
+        ended = self._ended
+        ended.append((self._wall_ns(), request_id, code, status, duration_ns))
+        # Whoever writes next empties it, from any thread; it is asked to soon whenever something is in it again.
+        size = len(ended)
+        if self.later is None or size > ENDED_MAX:
+            self.flush()
+        elif size == 1:
+            self.later(self.flush)
+
+    def _drain(self) -> None:
+        """Make lines of the ended calls: many at once, so that it is done with few steps for each."""
+        ended, endings = self._ended, self._endings
+        forms: list[bytes] = []
+        values: list[Any] = []
+        while ended:
+            ts, request_id, code, status, duration_ns = ended.popleft()
+            forms.append(endings.get(code) or self._ending(code, status))
+            us = duration_ns // 1000
+            ms = us // 1000
+            rest = us - ms * 1000
+            values += (ts, self._encode(request_id), ms, rest // 100, ms, rest)
+        if forms:
+            self._pending.append(b"".join(forms) % tuple(values))
+            self._pending_lines += len(forms)
 
     def _ending(self, code: str, status: int) -> bytes:
         """Return how the line that ends a call reads, with places for its time, request id and duration.
@@ -127,6 +139,7 @@ class LogFile:
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:
+            self._drain()
             self._flush()
 
     def trim_raw(self) -> None:
@@ -144,14 +157,14 @@ class LogFile:
     def _flush(self) -> None:
         if not self._pending:
             return
-        lines, self._pending, self._pending_bytes = self._pending, [], 0
-        data = b"".join(lines)
+        data, lines = b"".join(self._pending), self._pending_lines
+        self._pending, self._pending_lines = [], 0
         if self._size + len(data) > LOG_MAX:
             self._rotate()
         try:
             written = os.write(self._fd, data)
         except OSError:  # the disk is full or gone; the calls are not
-            self.dropped += len(lines)
+            self.dropped += lines
             return
         self._size += written
         if self.dropped and written == len(data):
@@ -160,6 +173,7 @@ class LogFile:
     def _own_up(self) -> None:
         text, self.dropped = f"{self.dropped} lines were dropped: the disk took none", 0
         names = (*self._names, self.version, self._replica)
+        self._pending_lines += 1
         self._pending.append(
             self._encode(Line(self._clock.wall_ns(), "warning", *names, "", "log", text)) + b"\n"
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from glowplug.errors import WireError
 from glowplug.wire.frames import BODY_MAX, FLAG_END, Kind
-from glowplug.wire.messages import MALFORMED, Failure, Infer, pack, unpack_hello, unpack_infer
+from glowplug.wire.messages import MALFORMED, Failure, pack, unpack_hello, unpack_infer
 from glowplug.wire.transport import FrameProtocol
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Link(FrameProtocol):
         self.server = server
         self.calls: dict[int, Call] = {}
         self.asks: dict[int, Ask] = {}
-        self._arriving: dict[int, list[bytes]] = {}  # bodies that come in pieces
+        self.arriving: dict[int, list[bytes]] = {}  # bodies that come in pieces
         self._arrived = 0
         self._next = 0
         self.gone = asyncio.Event()
@@ -51,7 +51,17 @@ class Link(FrameProtocol):
     def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         try:
             if kind == _INFER:
-                self._infer(flags, rid, unpack_infer(meta), body)
+                infer = unpack_infer(meta)
+                if not rid & 1 or rid in self.calls:
+                    raise WireError(f"request id {rid} is not the peer's to open now")
+                call = self.server.admit(self, rid, infer, body)
+                if call is None:
+                    return
+                if flags & FLAG_END:
+                    call.start()
+                else:
+                    self.arriving[rid] = [body]
+                    self._arrived += len(body)
             elif rid in self.asks:
                 self._answer(kind, flags, rid, meta, body)
             elif rid in self.calls:
@@ -70,20 +80,7 @@ class Link(FrameProtocol):
         for ask in list(self.asks.values()):
             ask.frame(Kind.ERROR, FLAG_END, gone, b"")
         self.asks.clear()
-        self._arriving.clear()
-
-    def _infer(self, flags: int, rid: int, infer: Infer, body: bytes) -> None:
-        if not rid & 1 or rid in self.calls:
-            raise WireError(f"request id {rid} is not the peer's to open now")
-        call = self.server.admit(self, rid, infer, body)
-        if call is None:
-            return
-        self.calls[rid] = call
-        if flags & FLAG_END:
-            call.start()
-        else:
-            self._arriving[rid] = [body]
-            self._arrived += len(body)
+        self.arriving.clear()
 
     def _answer(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         ask = self.asks[rid]
@@ -98,13 +95,13 @@ class Link(FrameProtocol):
             if call.stream is not None:
                 call.stream.credit(size)
         elif kind == Kind.CANCEL:
-            self._forget(rid)
+            self.forget(rid)
             call.cancel()
-        elif kind in (Kind.CHUNK, Kind.END) and rid in self._arriving:
+        elif kind in (Kind.CHUNK, Kind.END) and rid in self.arriving:
             self._piece(call, flags, body)
 
     def _piece(self, call: "Call", flags: int, body: bytes) -> None:
-        pieces = self._arriving[call.rid]
+        pieces = self.arriving[call.rid]
         pieces.append(body)
         self._arrived += len(body)
         if self._arrived > BODY_MAX:
@@ -113,14 +110,9 @@ class Link(FrameProtocol):
             self.send(Kind.CREDIT, call.rid, _U64.pack(len(body)))
         if flags & FLAG_END:
             call.body = b"".join(pieces)
-            self._forget(call.rid)
+            self.forget(call.rid)
             call.start()
 
-    def over(self, rid: int) -> None:
-        """Forget a call: nothing of it runs any more."""
-        self.calls.pop(rid, None)
-        if rid in self._arriving:
-            self._forget(rid)
-
-    def _forget(self, rid: int) -> None:
-        self._arrived -= sum(map(len, self._arriving.pop(rid, ())))
+    def forget(self, rid: int) -> None:
+        """Let go of the pieces of a body, if there are any."""
+        self._arrived -= sum(map(len, self.arriving.pop(rid, ())))

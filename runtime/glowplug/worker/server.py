@@ -62,7 +62,7 @@ class Server:
         self.permits = 0
         self.free = 0
         self.overdue = 0  # permits of calls that were answered, but whose threads still run
-        self.calls: dict[Call, None] = {}  # in the order of their arrival
+        self.calls: dict[Call, Call] = {}  # in the order of their arrival
         self.links: set[Link] = set()
         self.calls_done = self.busy_ns = 0
         self.run_ns = 0  # the limit of a call, from the program
@@ -149,7 +149,7 @@ class Server:
         self.free -= 1
         now_ns = self.now_ns()
         call = Call(self, link, rid, infer, body, now_ns)
-        self.calls[call] = None
+        self.calls[call] = link.calls[rid] = call
         if self._timer is None or call.due_ns < self._timer_ns:
             self._arm(call.due_ns, now_ns)
         if self.free < 0 and self._patience is None:
@@ -168,8 +168,11 @@ class Server:
 
     def end(self, call: Call) -> None:
         """Give the permit back: nothing of the call runs any more."""
+        link, rid = call.link, call.rid
         del self.calls[call]
-        call.link.over(call.rid)
+        link.calls.pop(rid, None)
+        if link.arriving:
+            link.forget(rid)
         call.inside = call.task = None  # they know the call: no garbage for the collector
         self.free += 1
         if call.overdue:
