@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from glowplug.errors import DefinitionError
 from glowplug.stubs import Stub, stub_in
 from glowplug.suggest import did_you_mean
-from glowplug.tensors import DIMENSIONS_MAX, ELEMENT_TYPES, RawTensor, read_npy
+from glowplug.tensors import DIMENSIONS_MAX, ELEMENT_TYPES, RawTensor, is_possible, read_npy
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -138,6 +138,7 @@ class Fits:
         if raw is not None:
             self._check(raw.dtype, raw.shape)
             return array_of(raw, self.library)
+        value = _unscaled(value)
         if library_of(type(value)) is None:
             value = _from_lists(value, self.dtype, self.library)
         self._check(dtype_name(value), tuple(value.shape))
@@ -149,6 +150,7 @@ class Fits:
 
     def write(self, value: Any, info: Any) -> Any:
         """Return what stands for an array in a document; raise ValueError for what is no array that fits."""
+        value = _unscaled(value)
         if library_of(type(value)) is None:
             raise ValueError(f"{type(value).__name__} is no array")
         self._check(dtype_name(value), tuple(value.shape))
@@ -269,6 +271,12 @@ def array_of(raw: RawTensor, library: Library) -> Any:
     return np.frombuffer(raw.data, dtype=kind.newbyteorder("<")).reshape(raw.shape)
 
 
+def _unscaled(value: Any) -> Any:
+    """Return numpy's scalars, which its arithmetic makes of arrays without sides, as such arrays again."""
+    numpy = sys.modules.get("numpy")
+    return value if numpy is None or not isinstance(value, numpy.generic) else numpy.asarray(value)
+
+
 def _torch_bytes(tensor: Any) -> memoryview:
     torch = sys.modules["torch"]
     plain = tensor.detach().cpu().resolve_conj().contiguous().reshape(-1)
@@ -292,8 +300,8 @@ def _from_mapping(value: Mapping[str, Any], source: Any) -> RawTensor:
     dtype, shape = value["dtype"], value["shape"]
     if not isinstance(dtype, str) or dtype not in ELEMENT_TYPES:
         raise ValueError(f"dtype {str(dtype)[:40]!r} is none of {', '.join(ELEMENT_TYPES)}")
-    is_list = isinstance(shape, list | tuple) and len(shape) <= DIMENSIONS_MAX
-    if not is_list or not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
+    is_list = isinstance(shape, list | tuple) and all(type(side) is int for side in shape)
+    if not is_list or not is_possible(shape):
         raise ValueError("shape is no list of lengths")
     raw = RawTensor(dtype, tuple(shape), _from_base64(value["data"]))
     if raw.size_bytes != len(raw.data):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from glowplug.errors import CallError
 
-EVENT_MAX = (
-    64 * 1024 * 1024
-)  # bytes of one event; a server that never ends one must not fill our memory
+# Bytes of one event: a whole answer after a cold start may be one, in base64. A server that never ends one must not
+# fill our memory.
+EVENT_MAX = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +41,45 @@ class SseReader:
     """Turns chunks of bytes, cut anywhere, into events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._head = b""  # the first bytes, until a byte order mark is told from none
+        self._is_start = True
+        self._held = b""  # a carriage return at the very end may be half of a CR LF: it waits for the next chunk
+        self._line: list[
+            bytes
+        ] = []  # pieces of the line that has not ended: joined once, when it has
+        self._line_size = 0
         self._kind = ""
         self._data: list[bytes] = []
         self._size = 0
-        self._is_start = True
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Yield the events that `chunk` completes; take them all before the next call."""
-        self._rest += chunk
-        if self._is_start and len(self._rest) >= 3:
-            self._rest = self._rest.removeprefix(b"\xef\xbb\xbf")
-            self._is_start = False
-        # A carriage return at the very end may be half of a CR LF: it waits for the next chunk.
-        held = b"\r" if self._rest.endswith(b"\r") else b""
-        text = (
-            self._rest[: len(self._rest) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        )
-        *lines, self._rest = text.split(b"\n")
-        self._rest += held
-        if len(self._rest) + self._size > EVENT_MAX:
+        text = self._held + self._without_mark(chunk)
+        self._held = b"\r" if text.endswith(b"\r") else b""
+        text = text[: len(text) - len(self._held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, *others = text.split(b"\n")
+        self._line.append(first)
+        self._line_size += len(first)
+        if self._line_size + self._size > EVENT_MAX:
             raise CallError(
                 f"an event of the stream is longer than {EVENT_MAX} bytes", code="bad_response"
             )
-        for line in lines:
-            event = self._take(line)
-            if event is not None:
-                yield event
+        if others:
+            lines = [b"".join(self._line), *others[:-1]]
+            self._line, self._line_size = [others[-1]], len(others[-1])
+            for line in lines:
+                event = self._take(line)
+                if event is not None:
+                    yield event
+
+    def _without_mark(self, chunk: bytes) -> bytes:
+        if not self._is_start:
+            return chunk
+        self._head += chunk
+        if len(self._head) < 3:
+            return b""
+        self._is_start = False
+        return self._head.removeprefix(b"\xef\xbb\xbf")
 
     def _take(self, line: bytes) -> Event | None:
         if not line:

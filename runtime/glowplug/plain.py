@@ -22,7 +22,11 @@ def plain_check(schema: Any) -> Check:
     if kind == "any":
         return _is_given
     if kind == "dict":
-        return _of_text if _holds(schema, "keys_schema", "str") and _any(schema, "values_schema") else _never
+        return (
+            _of_text
+            if _holds(schema, "keys_schema", "str") and _any(schema, "values_schema")
+            else _never
+        )
     if kind == "list":
         return _is_list if _any(schema, "items_schema") else _never
     return _never
@@ -52,7 +56,7 @@ def _is_list(value: Any) -> bool:
 def _of_text(value: Any) -> bool:
     if type(value) is not dict:
         return False
-    for key in value:
+    for key in value:  # noqa: SIM110  # a generator costs more than a small answer takes to write
         if type(key) is not str:
             return False
     return True

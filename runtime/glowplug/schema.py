@@ -84,7 +84,9 @@ class Contract:
 
     def json_of_answer(self, value: Any, sink: Sink | None = None) -> bytes:
         """Return what the endpoint returned (or one item) as JSON, tensors in `sink`, or raise `bad_response`."""
-        if self._is_plain(value):  # nothing in it can be other than declared: pydantic need not look
+        if self._is_plain(
+            value
+        ):  # nothing in it can be other than declared: pydantic need not look
             return self._write_answer(value)
         return self._written(value, self._write_answer, sink)
 

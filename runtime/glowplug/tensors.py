@@ -4,9 +4,10 @@ The file is safetensors: eight bytes of length, a JSON header that says where ea
 Nothing in it is believed before it is checked, and nothing is copied: what is read are views of the body.
 """
 
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -15,6 +16,8 @@ import msgspec
 from glowplug.errors import InvalidRequestError
 
 DIMENSIONS_MAX = 32  # numpy 1 takes no more
+LISTS_MAX = 1_000_000  # of no elements, in a tensor without data: as JSON, each is a list
+EMPTY_MAX = 1 << 24  # the other sides of such a tensor, multiplied: what its sum may have
 TENSORS_MAX = 4096  # in one file
 HEADER_MAX = 16 * 1024 * 1024  # bytes; arguments that are no tensors travel in it as well
 METADATA = "__metadata__"
@@ -146,7 +149,9 @@ def read_npy(body: bytes) -> RawTensor:
         )
     shape = tuple(int(side) for side in found[2].replace(" ", "").split(",") if side)
     raw = RawTensor(kind, shape, memoryview(body)[10 + size :])
-    if len(shape) > DIMENSIONS_MAX or raw.size_bytes != len(raw.data):
+    if not is_possible(shape):
+        raise ValueError("the .npy file has a shape that cannot be")
+    if raw.size_bytes != len(raw.data):
         raise ValueError(
             f"the .npy file has {len(raw.data)} bytes of data, its header says {raw.size_bytes}"
         )
@@ -162,8 +167,18 @@ def malformed(why: str) -> InvalidRequestError:
 
 def check_shape(name: str, shape: tuple[int, ...]) -> None:
     """Refuse a shape that no library would take."""
-    if len(shape) > DIMENSIONS_MAX or any(not 0 <= side < 1 << 48 for side in shape):
+    if not is_possible(shape):
         raise malformed(f"{name[:80]!r} has a shape that cannot be")
+
+
+def is_possible(shape: Sequence[int]) -> bool:
+    """Say whether a library would take the shape. Data bounds it, but for one without any: that could claim all."""
+    if len(shape) > DIMENSIONS_MAX or any(not 0 <= side < 1 << 48 for side in shape):
+        return False
+    if 0 not in shape:
+        return True
+    lists = math.prod(itertools.takewhile(bool, shape))
+    return lists <= LISTS_MAX and math.prod(side for side in shape if side) <= EMPTY_MAX
 
 
 def _views(entries: Mapping[str, _Entry], data: memoryview) -> dict[str, RawTensor]:

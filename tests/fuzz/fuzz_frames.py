@@ -72,6 +72,8 @@ class Peer:
             place = self._arrivals.check(body, BODY_MAX)
             assert place.offset + place.size <= SHARED_BYTES, place
             assert place.size <= BODY_MAX, place
+            if place.generation % 2:
+                self._arrivals.given_back()
         self.take(kind, flags, rid, meta, body)
 
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from itertools import count
 
+from msgspec import structs
+
 from glowplug.clock import SECOND
 from glowplug_router.dispatch import (
     CallArrived,
@@ -91,13 +93,13 @@ def forgets_those_that_made_way(state: DispatchState, event: Event, now_ns: int)
 
 def sends_nested_calls_ahead(state: DispatchState, event: Event, now_ns: int) -> Effects:
     if isinstance(event, CallArrived):
-        event = replace(event, parent=0)
+        event = structs.replace(event, parent=0)
     return step(state, event, now_ns)
 
 
 def sends_after_the_deadline(state: DispatchState, event: Event, now_ns: int) -> Effects:
     if isinstance(event, CallArrived):
-        event = replace(event, deadline_ns=event.deadline_ns + 5 * SECOND)
+        event = structs.replace(event, deadline_ns=event.deadline_ns + 5 * SECOND)
     return step(state, event, now_ns)
 
 
@@ -109,7 +111,7 @@ def runs_everything_again(state: DispatchState, event: Event, now_ns: int) -> Ef
 
 def knows_no_tenants(state: DispatchState, event: Event, now_ns: int) -> Effects:
     if isinstance(event, CallArrived):
-        event = replace(event, tenant="")
+        event = structs.replace(event, tenant="")
     return step(state, event, now_ns)
 
 

@@ -98,9 +98,15 @@ class RankLink(FrameProtocol):
         self.send(Kind.END, rid, pack(Trailer("yes", (("run", 5_000_000),))), b"", FLAG_END)
 
     def call_on(self, infer: Infer, body: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
+        return self.upload(infer, body, FLAG_END)
+
+    def upload(
+        self, infer: Infer, body: bytes, flags: int = 0
+    ) -> asyncio.Future[tuple[int, bytes, bytes]]:
+        """Call on; without a flag, more of the body is to come."""
         rid, self._next = self._next, self._next + 2
         self.answers[rid] = asyncio.get_running_loop().create_future()
-        self.send(Kind.INFER, rid, pack(infer), body, FLAG_END)
+        self.send(Kind.INFER, rid, pack(infer), body, flags)
         return self.answers[rid]
 
 
@@ -113,6 +119,7 @@ class FakeRank:
     path: Path
     handler: Handler = echo
     permits: int = 8
+    speaks: type[RankLink] = RankLink
     links: list[RankLink] = field(default_factory=list)
     calls: list[tuple[int, Infer, bytes]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
@@ -125,7 +132,7 @@ class FakeRank:
         return RouteReplica(id=self.name, address=f"unix:{self.path}", permits=self.permits)
 
     async def start(self) -> asyncio.AbstractServer:
-        return await listen(self.path, lambda: RankLink(self))
+        return await listen(self.path, lambda: self.speaks(self))
 
 
 class FakeController:

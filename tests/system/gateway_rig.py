@@ -17,7 +17,7 @@ from glowplug_router.gateway.main import serve
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.keys import make_key
 from glowplug_router.records import Key, RouteEndpoint, RouteKey, RouteVersion, Snapshot
-from system.gateway_fakes import FakeController, FakeRank, Handler, echo
+from system.gateway_fakes import FakeController, FakeRank, Handler, RankLink, echo
 
 PEPPER = "11" * 32
 TOKEN_SECRET = "22" * 32
@@ -88,9 +88,14 @@ class Rig:
     stopped: anyio.Event = field(default_factory=anyio.Event)
 
     async def rank(
-        self, name: str, version: str, handler: Handler = echo, permits: int = 8
+        self,
+        name: str,
+        version: str,
+        handler: Handler = echo,
+        permits: int = 8,
+        speaks: type[RankLink] = RankLink,
     ) -> FakeRank:
-        rank = FakeRank(name, version, self.home.run / f"{name}.d", handler, permits)
+        rank = FakeRank(name, version, self.home.run / f"{name}.d", handler, permits, speaks)
         self.servers.append(await rank.start())
         self.ranks[name] = rank
         return rank
@@ -122,10 +127,14 @@ class Rig:
         return saved and all(self.ranks[id].links for id in ids if id in self.ranks)
 
     async def serve_one(
-        self, handler: Handler = echo, permits: int = 8, **more: object
+        self,
+        handler: Handler = echo,
+        permits: int = 8,
+        speaks: type[RankLink] = RankLink,
+        **more: object,
     ) -> FakeRank:
         """Have one endpoint, app/echo, with one replica."""
-        rank = await self.rank("r1", "app/echo@1", handler, permits)
+        rank = await self.rank("r1", "app/echo@1", handler, permits, speaks)
         await self.publish(
             endpoint("app/echo", version(replicas=(rank.route,), permits=permits, **more))
         )

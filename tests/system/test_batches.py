@@ -345,7 +345,8 @@ async def test_every_call_ends_once_and_with_its_own_answer_whatever_happens(
         while open_:
             await end_one()
 
-        assert set(codes) <= {"ok", "endpoint_error", "cancelled", "deadline"}, codes
+        # Whoever hears of a deadline while its batch runs has a permit until that ends: the next may be one too many.
+        assert set(codes) <= {"ok", "endpoint_error", "cancelled", "deadline", "busy"}, codes
         assert codes["ok"] > 0
         assert codes["endpoint_error"] > 0
         assert not gateway.frames  # and no second one

@@ -1,6 +1,8 @@
 """How do large bodies come in? Around the parser: whole, bounded, in time, and nothing behind them is lost."""
 
 import asyncio
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,7 +11,7 @@ import anyio
 import pytest
 
 from glowplug.clock import MILLISECOND, SECOND
-from glowplug_router.gateway.bodies import LARGE_MIN
+from glowplug_router.gateway.bodies import GROW_BYTES, LARGE_MIN, LargeBody
 from glowplug_router.gateway.settings import GatewaySettings
 from system.gateway_fakes import JSON_HEADERS, RankLink
 from system.gateway_rig import Rig, gateway, request, until
@@ -150,6 +152,65 @@ async def test_a_client_that_leaves_within_a_large_body_leaves_nothing_behind(
 
         assert not rank.calls
         assert (await rig.post(body=b"next")).body == b"next"
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Leave what knows itself in memory."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def arriving() -> list[LargeBody]:
+    return [thing for thing in gc.get_objects() if type(thing) is LargeBody]
+
+
+@pytest.mark.parametrize("sent", [0, 1, 3 * GROW_BYTES // 2])
+async def test_what_is_announced_and_does_not_come_costs_no_memory(
+    tmp_path: Path, uncollected: None, sent: int
+) -> None:
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one()
+        head = request(
+            "POST",
+            "/app/echo",
+            token=rig.token,
+            Glowplug_Affinity="a",
+            Content_Length=str(64 * MIB),
+        ).replace(b"Content-Length: 0\r\n", b"")
+        clients = [await rig.connect() for _ in range(10)]
+        for client in clients:
+            client.send(head + bytes(sent))
+        granted = (sent // GROW_BYTES + 1) * GROW_BYTES * len(clients)
+        with anyio.fail_after(5):
+            while await held_bytes(rig) < granted:  # noqa: ASYNC110  # nobody announces what arrived
+                await anyio.sleep(0.005)
+
+        assert await held_bytes(rig) == granted
+        assert len(arriving()) == len(clients)
+        assert sum(len(body.data) for body in arriving()) <= granted
+
+        for client in clients:
+            await client.gone()
+        with anyio.fail_after(5):
+            while await held_bytes(rig):  # noqa: ASYNC110  # as above
+                await anyio.sleep(0.005)
+        assert arriving() == []
+
+
+async def test_a_large_body_for_which_there_is_no_room_is_refused_by_its_head(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path, GatewaySettings(held_max_bytes=GROW_BYTES - 1)) as rig:
+        await rig.serve_one()
+        client = await rig.connect()
+        client.send(post(rig, noise(MIB))[:1000])
+        reply = await client.reply()
+
+        assert (reply.status, reply.code) == (429, "overloaded")
+        assert await held_bytes(rig) == 0
 
 
 async def test_large_bodies_in_memory_are_bounded_over_all_calls(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from glowplug.clock import MILLISECOND, SECOND, SystemClock
-from glowplug.wire.messages import Infer
 from glowplug_router.gateway.settings import GatewaySettings
 from system.gateway_fakes import FakeRank, Handler, RankLink, echo
 from system.gateway_rig import Client, Rig, endpoint, gateway, version
@@ -283,18 +282,24 @@ async def test_a_connection_that_falls_silent_after_an_answer_is_closed(tmp_path
 async def test_a_reader_that_takes_nothing_is_cut_off_and_its_call_cancelled(
     tmp_path: Path,
 ) -> None:
-    def pours(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
-        link.begin(rid)
-        for _ in range(400):
-            link.piece(rid, b"x" * 65_536)
+    async def pour(link: RankLink, rid: int) -> None:
+        sent = 0
+        while True:
+            for _ in range(4 - (sent - link.credits) // 65_536):  # as a rank: a window, no more
+                link.piece(rid, b"x" * 65_536)
+                sent += 65_536
+            await asyncio.sleep(0.005)
 
     async with gateway(tmp_path, HASTY) as rig:
-        rank = await served(rig, pours)
+        rank = await served(rig, lambda link, rid, *_: link.begin(rid))
         client = await rig.connect()
         client.reader_pauses()
         client.send(GOOD)
+        await asyncio.wait_for(rank.arrived.wait(), 5)
+        pouring = asyncio.create_task(pour(rank.links[0], rank.calls[0][0]))
 
         await asyncio.wait_for(rank.was_cancelled.wait(), 5)
+        pouring.cancel()
         await others_are_served(rig, rank)
 
 

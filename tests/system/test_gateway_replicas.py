@@ -1,13 +1,18 @@
 """How do calls fare when replicas come, go, refuse, break, or call on themselves?"""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import pytest
+from msgspec.structs import replace
 
 from glowplug.clock import SECOND
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import Infer, Response, pack, unpack_failure, unpack_response
+from glowplug_router.gateway.settings import GatewaySettings
 from system.gateway_fakes import RankLink
 from system.gateway_rig import Rig, endpoint, gateway, request, until, version
 
@@ -176,6 +181,43 @@ async def nested(rig: Rig, *, change: dict[str, object]) -> tuple[int, bytes, by
         return await outer.links[0].call_on(Infer(**(fields | change)), b"deep")  # type: ignore[arg-type]  # by name
 
 
+async def held_bytes(rig: Rig) -> int:
+    text = (await rig.get("/metrics")).body.decode()
+    return int(float(text.partition("\nglowplug_held_bytes ")[2].split("\n")[0]))
+
+
+async def has_held(rig: Rig, size: int) -> None:
+    with anyio.fail_after(5):
+        while await held_bytes(rig) != size:  # noqa: ASYNC110  # nobody announces what arrived
+            await anyio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, settings: GatewaySettings | None = None
+) -> AsyncIterator[tuple[Rig, RankLink, Infer]]:
+    """Let app/echo run, with a body of one byte, and say what it may ask for."""
+    async with gateway(folder, settings) as rig:
+        outer = await rig.rank("r1", "app/echo@1", silent)
+        leaf = await rig.rank("r2", "app/leaf@1")
+        await rig.publish(
+            endpoint("app/echo", version(replicas=(outer.route,))),
+            endpoint("app/leaf", version(replicas=(leaf.route,))),
+        )
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        with anyio.fail_after(5):
+            await outer.arrived.wait()
+            asked = outer.calls[0][1]
+            on = Infer(
+                "/leaf",
+                endpoint="app/leaf",
+                parent=asked.request_id,
+                call_token=asked.call_token,
+            )
+            yield rig, outer.links[0], on
+
+
 async def test_code_in_a_call_calls_on_and_its_chain_class_and_deadline_go_along(
     tmp_path: Path,
 ) -> None:
@@ -204,6 +246,47 @@ async def test_a_call_that_is_not_running_here_cannot_call_on(tmp_path: Path) ->
         kind, meta, _ = await nested(rig, change={"parent": "another"})
 
         assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "unauthorized")
+
+
+async def test_a_body_of_a_call_that_may_not_call_on_is_refused_at_once_and_never_kept(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as (rig, link, infer):
+        answer = link.upload(replace(infer, parent="nobody"), b"a" * 1000)
+        kind, meta, _ = await answer
+        link.piece(2, b"b" * 1000)
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "unauthorized")
+        assert await held_bytes(rig) == 1
+
+
+@pytest.mark.parametrize("end", ["whole", "cancelled", "lost"])
+async def test_the_pieces_of_a_body_count_until_their_call_is_over(
+    tmp_path: Path, end: str
+) -> None:
+    async with running(tmp_path) as (rig, link, infer):
+        answer = link.upload(infer, b"a" * 1000)
+        link.piece(2, b"b" * 1000)
+        await has_held(rig, 2001)
+        if end == "lost":
+            link.abort()
+        elif end == "cancelled":
+            link.send(Kind.CANCEL, 2)
+        else:
+            link.send(Kind.CHUNK, 2, b"", b"c", FLAG_END)
+            assert (await answer)[2] == b"a" * 1000 + b"b" * 1000 + b"c"
+        await has_held(rig, 0 if end == "lost" else 1)
+
+
+async def test_the_pieces_of_bodies_are_bounded_with_all_others(tmp_path: Path) -> None:
+    async with running(tmp_path, GatewaySettings(held_max_bytes=1500)) as (rig, link, infer):
+        answer = link.upload(infer, b"a" * 1000)
+        link.piece(2, b"b" * 1000)
+        link.piece(2, b"c" * 1000)
+        kind, meta, _ = await answer
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "overloaded")
+        await has_held(rig, 1)
 
 
 async def test_calls_may_be_eight_deep_and_no_deeper(tmp_path: Path) -> None:

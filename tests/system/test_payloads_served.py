@@ -18,7 +18,7 @@ from glowplug.context import Outgoing
 from glowplug.errors import CallError
 from glowplug.payloads import ANSWER_TYPE
 from glowplug.tensors import RawTensor, read_safetensors, write_safetensors
-from system.place import Answer, Place, memory_peak, place, refused
+from system.place import Answer, Place, memory_peak, place, refused, until
 
 MIB = 1 << 20
 RAW = "application/octet-stream"
@@ -239,6 +239,25 @@ def test_an_uploaded_body_is_named_by_its_reference_as_often_as_wanted(here: Pla
     for _ in range(2):
         assert here.send("/app/count", headers={"glowplug-payload": reference}).json == len(data)
     assert announce(here, data).json["upload"] is None
+
+
+def test_one_upload_of_a_body_runs_at_a_time_and_the_next_may_come_after_it(here: Place) -> None:
+    data = os.urandom(4 * MIB)
+    url = announce(here, data).json["upload"]
+    first = here.connect()
+    first.putrequest("PUT", url)
+    first.putheader("content-length", str(len(data)))
+    first.endheaders(data[: 3 * MIB])
+    scopes = here.home / "router" / "objects" / "scopes"
+    until(lambda: list(scopes.rglob(".part-*")), what="the first upload has begun")
+
+    second = here.send(url, data[:1], {"authorization": ""}, method="PUT")
+    refused(second, 503, "busy", "no")
+    assert second.headers["retry-after"] == "5"
+    first.send(data[3 * MIB :])
+    assert first.getresponse().status == 200
+    first.close()
+    assert here.send(url, data, {"authorization": ""}, method="PUT").status == 200
 
 
 def test_a_reference_without_its_upload_is_refused_unexecuted(here: Place) -> None:

@@ -71,6 +71,19 @@ async def test_sigterm_lets_calls_finish_and_takes_no_more(tmp_path: Path) -> No
         assert not Path(rank.launch.data_socket).exists()
 
 
+async def test_a_call_that_crosses_the_news_of_a_drain_is_told_that_it_did_not_run(
+    tmp_path: Path,
+) -> None:
+    async with ready(launch_of(tmp_path, SLOW, is_async=True)) as rank:
+        await rank.gateway.ask(b"{}")
+        await rank.command(Kind.DRAIN, reason="deploy")
+        rid = (
+            rank.gateway.open()
+        )  # idle, so it has no reason to stay; a gateway may not have read the news yet
+
+        assert (await rank.gateway.refused(rid))[:2] == ("draining", "no")
+
+
 async def test_a_drain_whose_time_runs_out_ends_the_calls_and_says_so(tmp_path: Path) -> None:
     async with ready(launch_of(tmp_path, SLOW, is_async=True, concurrency=2)) as rank:
         rid = rank.gateway.open(b'{"seconds": 60}')

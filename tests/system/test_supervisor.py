@@ -24,9 +24,10 @@ pytestmark = pytest.mark.timeout(120)
 
 APP = """
 import os
-from glowplug import endpoint
+from glowplug import Scale, endpoint
 
-@endpoint(app="hello", examples=[{"name": "world"}])
+# At most one replica: who answers later is who answered before, or its successor.
+@endpoint(app="hello", scale=Scale(max=1), examples=[{"name": "world"}])
 def greet(name: str) -> dict:
     return {"text": f"%s {name}", "pid": os.getpid()}
 """

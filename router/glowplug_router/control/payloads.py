@@ -23,6 +23,8 @@ from glowplug_router.telemetry.logging import logger
 
 PAYLOAD_MAX_BYTES = 4 * 1024**3  # of one body; what one request to the gateway may carry
 OUTSTANDING_MAX_BYTES = 16 * 1024**3  # of one tenant's, uploaded or announced within the hour
+OPEN_MAX = 10_000  # of one tenant's: an empty one takes no disk, and memory all the same
+BUSY_S = 5.0  # until a body that somebody else is sending may be here
 SWEEP_S = 10 * MINUTE / SECOND
 CHANNEL_PATH = "/-/payload"  # gateway → controller
 _LOG = logger("glowplug.controller")
@@ -43,6 +45,7 @@ class Payloads:
         self._outstanding: dict[
             str, dict[str, tuple[int, int]]
         ] = {}  # scope → digest → size, until
+        self._uploads: set[tuple[str, str]] = set()  # scope and digest of what is being sent
 
     # -- the control API -------------------------------------------------------------------------
 
@@ -51,9 +54,9 @@ class Payloads:
         asked = await json_of(request, _Announced)
         tenant: str = request.state.key.tenant
         scope = scope_of(tenant)
-        self._reserve(scope, asked.digest, asked.size_bytes)
         store = self._parts.objects.scope(scope)
-        is_missing = await store.missing([asked.digest])
+        is_missing = await store.missing([asked.digest])  # refuses what is no digest
+        self._reserve(scope, asked.digest, asked.size_bytes)
         until_ns = self._parts.clock.wall_ns() + EXPIRES_NS
         payload = Payload(asked.digest, asked.size_bytes)
         upload = store.signed_put(asked.digest, asked.size_bytes, until_ns) if is_missing else None
@@ -68,12 +71,24 @@ class Payloads:
         """Keep one object, streamed; its size and digest were signed."""
         one = self._opened(request)
         store = self._parts.objects.scope(one.scope)
+        upload = one.scope, one.digest
+        if upload in self._uploads:  # each would take its size on the disk while it comes
+            raise call_error(
+                "busy",
+                f"{one.digest} is being uploaded by another request",
+                executed="no",
+                retry_after_s=BUSY_S,
+                hint="announce it again: once it is here, nothing needs to be sent",
+            )
+        self._uploads.add(upload)
         try:
             size = await store.put(one.digest, request.stream(), one.size_bytes)
         except ClientDisconnect:
             raise call_error(
                 "cancelled", f"the upload of {one.digest} broke off", executed="no"
             ) from None
+        finally:
+            self._uploads.discard(upload)
         return answer({"digest": one.digest, "size_bytes": size})
 
     async def get(self, request: Request) -> Response:
@@ -140,22 +155,33 @@ class Payloads:
                 hint="send it in parts, or put it where the endpoint can fetch it",
             )
         now_ns = self._parts.clock.wall_ns()
-        held = {
-            name: one
-            for name, one in self._outstanding.get(scope, {}).items()
-            if one[1] > now_ns and name != digest
-        }
-        if sum(size for size, _ in held.values()) + size_bytes > OUTSTANDING_MAX_BYTES:
+        held = self._held(scope, now_ns)
+        known_bytes, _ = held.pop(digest, (size_bytes, 0))
+        if known_bytes != size_bytes:
+            raise call_error(
+                "bad_request",
+                f"{digest[:80]} has been announced with {known_bytes} bytes, and now with {size_bytes}",
+                executed="no",
+                hint="a digest has one size: announce the body's own",
+            )
+        total_bytes = sum(size for size, _ in held.values()) + size_bytes
+        if total_bytes > OUTSTANDING_MAX_BYTES or len(held) >= OPEN_MAX:
             soonest_ns = min(until_ns for _, until_ns in held.values()) - now_ns
             raise call_error(
                 "overloaded",
-                f"this tenant has payloads of {OUTSTANDING_MAX_BYTES} bytes outstanding already",
+                f"this tenant has payloads outstanding already: {OUTSTANDING_MAX_BYTES} bytes"
+                f" or {OPEN_MAX} payloads are the most",
                 executed="no",
                 retry_after_s=soonest_ns / SECOND,
                 hint="they go an hour after they were last used",
             )
         held[digest] = (size_bytes, now_ns + HOUR)
         self._outstanding[scope] = held
+
+    def _held(self, scope: str, now_ns: int) -> dict[str, tuple[int, int]]:
+        """Return what a tenant has announced within the hour."""
+        held = self._outstanding.get(scope, {})
+        return {name: one for name, one in held.items() if one[1] > now_ns}
 
     async def sweep_forever(self) -> None:
         """Remove what nobody asked for within the hour, until cancelled."""
@@ -174,13 +200,8 @@ class Payloads:
             for digest in orphans(await store.kept(), (), now_ns):
                 await store.delete(digest)
                 _LOG.info("removed a payload that nobody uses", digest=digest)
-            kept = {
-                name: one
-                for name, one in self._outstanding.get(scope, {}).items()
-                if one[1] > now_ns
-            }
-            self._outstanding[scope] = kept
-        self._outstanding = {scope: held for scope, held in self._outstanding.items() if held}
+        kept = {scope: self._held(scope, now_ns) for scope in self._outstanding}
+        self._outstanding = {scope: held for scope, held in kept.items() if held}
 
 
 async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

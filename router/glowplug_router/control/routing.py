@@ -1,5 +1,6 @@
 """Which calls does the control API have, and what must a key be allowed to do each? No route without a scope."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -112,10 +113,18 @@ def problem_response(error: GlowplugError, request: Request) -> Response:
     row = PROBLEMS.get(error.code)
     executed: Executed = error.executed if isinstance(error, CallError) else "no"
     request_id = getattr(request.state, "request_id", "")
+    retry_s = error.retry_after_s if isinstance(error, CallError) else None
     body = problem(
-        error.code, error.message, request_id=request_id, executed=executed, hint=error.hint
+        error.code,
+        error.message,
+        request_id=request_id,
+        executed=executed,
+        hint=error.hint,
+        retry_after_s=retry_s,
     )
     headers: dict[str, str] = {"glowplug-executed": executed}
+    if retry_s is not None:
+        headers["retry-after"] = str(math.ceil(retry_s))
     if error.code == "unauthorized":
         headers["www-authenticate"] = "Bearer"
     return Response(body, row.status if row is not None else 500, headers, PROBLEM)

@@ -52,7 +52,7 @@ class CallEnded(Struct, frozen=True, gc=False):
 
 
 class CallRefused(Struct, frozen=True, gc=False):
-    """A replica refused a call unexecuted (busy, draining): it goes back to the head of the queue."""
+    """A replica refused a call unexecuted (busy, draining): it goes elsewhere, or back to its place in the queue."""
 
     call: int
     replica: str

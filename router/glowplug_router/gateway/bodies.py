@@ -1,4 +1,7 @@
-"""How does a large body come in without being copied about? The loop reads it straight into its own memory."""
+"""How does a large body come in without being copied about? The loop reads it straight into its own memory.
+
+A head may announce more than ever comes: the memory grows with what arrives, and each step is granted first.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
 LARGE_MIN = (
     64 * 1024
 )  # a body of this announced size goes around the parser, which would cut it into copies
+GROW_BYTES = 1024 * 1024  # the memory is at most this much larger than what arrived
+_ZEROS = memoryview(bytes(GROW_BYTES))  # to grow by, without making them anew
 
 
 class LargeBody(asyncio.BufferedProtocol):
@@ -21,8 +26,9 @@ class LargeBody(asyncio.BufferedProtocol):
 
     def __init__(self, guard: "Intake", length: int) -> None:
         keep_freed()
-        self.data = bytearray(length)
-        self._view = memoryview(self.data)
+        self.data = bytearray()
+        self._length = length
+        self._granted = 0  # bytes that the memory may have; it takes them when they are needed
         self._at = 0
         self._guard = guard
         self._is_receiving = False
@@ -33,20 +39,36 @@ class LargeBody(asyncio.BufferedProtocol):
     @property
     def missing(self) -> int:
         """Return how many bytes are still to come."""
-        return len(self.data) - self._at
+        return self._length - self._at
+
+    def growth(self, size: int) -> int:
+        """Return what has to be granted before `size` bytes more are put, and one is read behind them."""
+        end = min(self._at + size + 1, self._length)
+        steps = -(-max(0, end - self._granted) // GROW_BYTES)
+        return min(steps * GROW_BYTES, self._length - self._granted)
+
+    def grant(self, size: int) -> None:
+        """Allow it so much more memory. The loop may be reading into what there is: it grows before the next read."""
+        self._granted += size
 
     def put(self, piece: bytes | memoryview) -> None:
         """Take bytes that were read before the loop could know where they belong."""
-        end = self._at + len(piece)
-        self._view[self._at : end] = piece
-        self._at = end
+        size = len(piece)
+        self._room()[:size] = piece
+        self._at += size
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view[self._at :]
+        return self._room()
+
+    def _room(self) -> memoryview:
+        self.data = self.data or bytearray(self._granted)
+        while (short := self._granted - len(self.data)) > 0:
+            self.data += _ZEROS[:short]
+        return memoryview(self.data)[self._at :]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._at += nbytes
-        self._guard.received(nbytes)
+        self._guard.received()
 
     def receive(self) -> None:
         """Let the loop read into the body from now on."""

@@ -60,8 +60,8 @@ class Call:
 
     __slots__ = (
         "affinity", "arrived_ns", "attempt", "begun", "body", "caller", "chain", "cold", "deadline_ns", "has_asked",
-        "headers", "idempotency_key", "klass", "lane", "link", "number", "offload", "over", "parent", "path", "payload",
-        "pinned", "query",
+        "headers", "idempotency_key", "klass", "lane", "link", "number", "offload", "over", "owed", "parent", "path",
+        "payload", "pinned", "query",
         "request_id", "rid", "sent_ns", "shows_code", "tenant", "trace",
     )  # fmt: skip  # a line each would hide the class
 
@@ -109,10 +109,10 @@ class Call:
         self.payload = payload  # the body was uploaded: its digest and size
         self.offload = offload  # the caller can fetch a large answer from elsewhere
         self.number = 0  # given by the engine
-        self.arrived_ns = self.sent_ns = self.attempt = 0
+        self.arrived_ns = self.sent_ns = self.attempt = self.rid = 0
         self.link: Carrier | None = None
-        self.rid = 0
-        self.begun = False  # the head of the answer went out
+        self.begun = False  # the head of the answer came
+        self.owed = 0  # bytes of a streamed answer that its replica has not been credited for
         self.over = False  # the caller has its answer, or went away
         self.cold = False  # no replica stood when it arrived
 

@@ -47,27 +47,35 @@ class Dialer:
             self._scopes.pop(id).cancel()
             if id in self.links:
                 self.links[id].close_when_idle()
-        for id, (_, replica) in listed.items():
+        for id, (key, replica) in listed.items():
             if id not in self._scopes:
                 scope = self._scopes[id] = CancelScope()
                 self._tasks.start_soon(self._keep, id, replica.address, scope)
-            elif replica.draining and id in self.links:
-                self.links[id].leave()
+            elif id in self.links:
+                self.links[id].listed(key, replica.permits)
+                if replica.draining:
+                    self.links[id].leave()
 
     async def _keep(self, id: str, address: str, scope: CancelScope) -> None:
         failures = 0
         with scope:
             while True:
                 try:
-                    link = await dial(address, lambda: self._make_link(id), tls=self._tls)
+                    link = await dial(address, lambda: self._make(id), tls=self._tls)
                 except (OSError, WireError) as error:
                     failures += 1
                     if failures == TOLD_AFTER:
                         _LOG.warning("replica %s cannot be reached: %s; trying on", id, error)
                 else:
                     await self._stay(id, link)
-                    failures = 1
+                    failures = failures + 1 if link.is_cut_off else 1
                 await self._clock.sleep(backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS) / SECOND)
+
+    def _make(self, id: str) -> DataLink:
+        link = self._make_link(id)
+        key, replica = self._listed[id]
+        link.listed(key, replica.permits)
+        return link
 
     async def _stay(self, id: str, link: DataLink) -> None:
         key, replica = self._listed[id]

@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, clock: Clock, tallies: Tallies, reporter: Reporter) -> None:
         self.tallies = tallies
         self.calls: dict[int, Call] = {}  # every call that is not settled
-        self.by_request: dict[str, Call] = {}  # every call that is not over
+        self.by_request: dict[str, Call] = {}  # the same, while a replica may act for one
         self.links: dict[str, Carrier] = {}  # replicas that may get calls, or still have some
         self.ready: dict[str, int] = {}  # version -> links that stand; none when there is none
         self.mourning = Mourning(self._bury)
@@ -155,7 +155,7 @@ class Engine:
         """Take a call that is over out of the queue, or have its replica stop it."""
         if call.link is None:
             call.lane.tally.queued -= 1
-            del self.calls[call.number]
+            self._forget(call.number)
             self._reporter.changed(call.lane.tally)
         self.feed(CallCancelled(call.number), self._clock.now_ns())
 
@@ -170,8 +170,8 @@ class Engine:
 
     def begin(self, call: Call, response: Response, body: bytes) -> None:
         """Take the head of a streamed answer, and its first piece."""
+        call.begun = True
         if not call.over:
-            call.begun = True
             call.caller.head(call, response, body, final=False)
         self.feed(CallBegan(call.number), self._clock.now_ns())
 
@@ -180,9 +180,8 @@ class Engine:
         if not call.over:
             call.caller.chunk(call, body)
         elif call.link is not None:
-            call.link.credit(
-                call, len(body)
-            )  # or the replica might wait for ever before it sees the CANCEL
+            # Or the replica might wait for ever before it sees the CANCEL.
+            call.link.credit(call, len(body))
 
     def end(self, call: Call, trailer: Trailer) -> None:
         """Take the end of a streamed answer."""
@@ -289,9 +288,7 @@ class Engine:
         if call is None:
             return
         link = self.links.get(effect.replica)
-        if (
-            link is None
-        ):  # it broke in this very turn: ReplicaLost is behind us in the queue of events
+        if link is None:  # it broke in this turn: ReplicaLost is behind us in the queue of events
             self._events.append(CallRefused(effect.call, effect.replica, draining=True))
             return
         tally = call.lane.tally
@@ -303,7 +300,7 @@ class Engine:
         link.carry(call, max(1, call.deadline_ns - now_ns) if call.has_asked else 0)
 
     def _refuse(self, effect: Refuse, now_ns: int) -> None:
-        call = self.calls.pop(effect.call, None)
+        call = self._forget(effect.call)
         if call is None:
             return
         lane = call.lane
@@ -383,14 +380,18 @@ class Engine:
     def _over(self, call: Call, status: int, now_ns: int) -> None:
         call.over = True
         call.body = b""
-        self.by_request.pop(call.request_id, None)
         tally = call.lane.tally
         tally.over(status, now_ns - call.arrived_ns)
         if call.cold:
             tally.cold_starts += 1
 
+    def _forget(self, number: int) -> Call | None:
+        if (call := self.calls.pop(number, None)) and self.by_request.get(call.request_id) is call:
+            del self.by_request[call.request_id]
+        return call
+
     def _unsettle(self, call: Call) -> bool:
-        if self.calls.pop(call.number, None) is None:
+        if self._forget(call.number) is None:
             return False
         tally = call.lane.tally
         tally.inflight -= 1

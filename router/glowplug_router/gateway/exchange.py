@@ -24,6 +24,7 @@ from glowplug_router.gateway.routes import no_traffic
 if TYPE_CHECKING:
     from glowplug_router.gateway.intake import Intake
 
+_BODILESS = (204, 304)  # by definition: what followed would be read as the next answer
 NO_CACHE = ("cache-control", "no-cache")  # else proxies collect a stream before they pass it on
 JOIN_MAX = 16 * 1024  # a larger piece is written apart, so that it is not copied
 _ERROR_EVENT = {"text/event-stream": sse_event, "application/x-ndjson": ndjson_event}
@@ -54,24 +55,47 @@ class Exchange:
     ) -> None:
         self._guard = guard
         self._front = front = guard.front
-        self._limit = front.settings.body_max_bytes
+        self.limit = front.settings.body_max_bytes
         self._door = door  # None: it was not let in
         self._given_id = given_id
         self.keep_alive = keep_alive
 
     # -- the body --------------------------------------------------------------------------------------
 
+    def announce(self, length: int, *, is_parsed: bool) -> Trouble | None:
+        """Prepare for a body of this size, or say why it cannot come; what is not parsed has memory of its own."""
+        if length > self.limit:
+            return too_large(self.limit, length)
+        if not is_parsed:
+            self.large = LargeBody(self._guard, length)
+            self.make_room()
+        return self.trouble
+
+    def make_room(self, size: int = 0) -> bool:
+        """Let a large body grow by `size` bytes and what is read next; False when that made it a refusal."""
+        large = self.large
+        if large is None:
+            return True
+        growth = large.growth(size)
+        if growth and not self.hold(growth):
+            return False
+        large.grant(growth)
+        return True
+
     def take(self, piece: bytes | memoryview) -> bool:
         """Take a piece of the body; False when that made it a refusal."""
+        if self.large is not None:
+            if not self.make_room(len(piece)):
+                return False
+            self.large.put(piece)
+            return True
         size, held = len(piece), self._front.held
-        if held.bytes + size <= held.limit and self._size + size <= self._limit:
+        if held.bytes + size <= held.limit and self._size + size <= self.limit:
             held.bytes += size
             self._size += size
         elif not self.hold(size):
             return False
-        if self.large is not None:
-            self.large.put(piece)
-        elif not self._body:
+        if not self._body:
             self._body = bytes(piece)  # no copy of what is bytes already
         elif self._more is None:
             self._more = [bytes(piece)]
@@ -82,8 +106,8 @@ class Exchange:
     def hold(self, size: int) -> bool:
         """Count bytes of the body; False when that made it a refusal."""
         front = self._front
-        if self._size + size > self._limit:
-            self._refuse(too_large(self._limit, None))
+        if self._size + size > self.limit:
+            self._refuse(too_large(self.limit, None))
             return False
         if not front.held.take(size):
             detail = (
@@ -169,7 +193,12 @@ class Exchange:
         if not final:
             self._begin_stream(call, response, body)
             return
-        size, write = len(body), self._guard.transport.write
+        write = self._guard.transport.write
+        if response.status in _BODILESS:
+            write(self._head_of(call, response, b"\r\n"))
+            self._finish()
+            return
+        size = len(body)
         head = self._head_of(call, response, b"content-length: %d\r\n\r\n" % size)
         if size > JOIN_MAX:
             write(head)

@@ -58,6 +58,7 @@ class Guard(Intake):
         self.connections.discard(self)
         turns = [turn for turn in (self._active, *self._turns, self._reading) if turn is not None]
         self._active = self._reading = None
+        self._large = None  # they know each other: the collector would come late for it
         self._turns.clear()
         for turn in dict.fromkeys(turns):
             turn.gone()

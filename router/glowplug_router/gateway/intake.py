@@ -229,12 +229,12 @@ class Intake(HttpToolsProtocol):
     def _let_in(self, exchange: Exchange, length: int | None) -> None:
         """Collect the body of a request that may become a call, unless it is too large."""
         self._reading = exchange
-        limit = self.front.settings.body_max_bytes
-        if length is not None and length > limit:
-            self._refuse(exchange, too_large(limit, length), length)
-            return
-        if length is not None and length >= LARGE_MIN and not self.parser.should_upgrade():
-            self._large = exchange.large = LargeBody(self, length)
+        if length is not None and (length >= LARGE_MIN or length > exchange.limit):
+            trouble = exchange.announce(length, is_parsed=self.parser.should_upgrade())
+            if trouble is not None:
+                self._refuse(exchange, trouble, length)
+                return
+            self._large = exchange.large
         if self._active is None and not exchange.expects_continue:
             self._active = exchange  # its body is still to come
         else:
@@ -371,13 +371,13 @@ class Intake(HttpToolsProtocol):
             if len(piece) < len(rest):
                 self.data_received(bytes(rest[len(piece) :]))
 
-    def received(self, size: int) -> None:
+    def received(self) -> None:
         """Note that more of a large body is in its place."""
         self._since_ns = self.front.coarse_ns
         large, exchange = self._large, self._reading
         if large is None or not isinstance(exchange, Exchange):
             return
-        if not exchange.hold(size):
+        if not exchange.make_room():
             self._give_up(exchange)
         elif not large.missing:
             self._end_large(large)

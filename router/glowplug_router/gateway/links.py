@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from struct import Struct
@@ -30,7 +31,11 @@ _U64 = Struct("<Q")
 _HELLO, _INFER, _RESPONSE, _CHUNK, _END, _ERROR = map(
     int, (Kind.HELLO, Kind.INFER, Kind.RESPONSE, Kind.CHUNK, Kind.END, Kind.ERROR)
 )
+AHEAD_MAX = 64  # calls beyond the permits, whatever a replica says
+OWED_MAX = 1024 * 1024  # bytes of one stream without credit: four times its window
+_BODILESS = (204, 304)
 _NO_TRAILER = unpack_trailer(pack([]))
+_LOG = logging.getLogger("glowplug.gateway")
 
 
 class Inbox:
@@ -58,14 +63,25 @@ class DataLink(FrameProtocol):
         self.gone = asyncio.Event()
         self.pending: dict[int, Call] = {}
         self.is_leaving = False
+        self.is_cut_off = False  # it lied
         self._engine = engine
         self._inbox = inbox
         self._hello = hello
         self._next = 1
+        self._key = ""  # the version that the snapshot lists it for; "" where nobody told
+        self._permits_max = 0  # 0: no bound
+        self._said: Hello | None = None  # while it takes calls
         # It goes out with every call. Code inside a call calls on by it, and by the id of a call that is in flight on
         # this very connection: what one rank knows is of no use to another, or when the connection is gone.
         self._token = secrets.token_hex(16)
         self._when_idle: Callable[[], None] | None = None
+
+    def listed(self, key: str, permits: int) -> None:
+        """Take what the snapshot says of the replica: it bounds what the replica says of itself."""
+        if (key, permits) != (self._key, self._permits_max):
+            self._key, self._permits_max = key, permits
+            if self._said is not None and not self.is_leaving:
+                self._ready(self._said)
 
     # -- Carrier -------------------------------------------------------------------------------------
 
@@ -102,7 +118,7 @@ class DataLink(FrameProtocol):
     def parent(self, request_id: str, token: str) -> Call | None:
         """Return the call in flight here that code may call on for with this token; None for none."""
         call = self._engine.by_request.get(request_id)
-        if call is None or call.link is not self:
+        if call is None or call.link is not self or call.over:
             return None
         return call if hmac.compare_digest(token.encode(), self._token.encode()) else None
 
@@ -113,6 +129,7 @@ class DataLink(FrameProtocol):
 
     def credit(self, call: Call, size: int) -> None:
         """Say that bytes of a streamed answer were taken."""
+        call.owed = max(0, call.owed - size)
         self.send(Kind.CREDIT, call.rid, _U64.pack(size))
 
     # -- frames --------------------------------------------------------------------------------------
@@ -140,11 +157,15 @@ class DataLink(FrameProtocol):
                 self._greeted(unpack_hello(meta))
             else:
                 self._inbox.take(self, kind, flags, rid, meta, body)
-        except (msgspec.MsgspecError, WireError):
+        except (msgspec.MsgspecError, WireError) as error:
+            self.is_cut_off = True
+            _LOG.warning("cut off replica %s: %s", self.replica, error)
             self.abort()
 
     def _whole(self, call: Call, response: Response, body: bytes) -> None:
         """Take an answer in one piece; nearly all are."""
+        if call.begun or not 200 <= response.status <= 599:
+            raise WireError(f"status {response.status} is no answer, or a second one")
         del self.pending[call.rid]
         if response.batch > 0:
             call.lane.tally.batch(response.batch, response.flush)
@@ -155,19 +176,31 @@ class DataLink(FrameProtocol):
     def _answered(self, call: Call, kind: int, flags: int, meta: bytes, body: bytes) -> None:
         if kind == _RESPONSE:
             response = unpack_response(meta)
+            status = response.status
+            if call.begun or not 200 <= status <= 599 or status in _BODILESS:
+                raise WireError(f"status {status} begins no stream, or a second one")
             if response.batch > 0:
                 call.lane.tally.batch(response.batch, response.flush)
+            call.owed = len(body)
             self._engine.begin(call, response, body)
         elif kind == _CHUNK and not flags & FLAG_END:
-            self._engine.chunk(call, body)
+            self._chunk(call, body)
         elif kind in (_END, _CHUNK):
-            if body:
-                self._engine.chunk(call, body)
+            self._chunk(call, body)
             self._end(call.rid)
             self._engine.end(call, unpack_trailer(meta) if meta else _NO_TRAILER)
         elif kind == _ERROR:
             self._end(call.rid)
             self._engine.fail(call, unpack_failure(meta), body)
+
+    def _chunk(self, call: Call, body: bytes) -> None:
+        if not call.begun:
+            raise WireError("an answer goes on that has not begun")
+        call.owed += len(body)
+        if call.owed > OWED_MAX:
+            raise WireError(f"{call.owed} bytes of a stream came without credit")
+        if body:
+            self._engine.chunk(call, body)
 
     def _end(self, rid: int) -> None:
         del self.pending[rid]
@@ -182,10 +215,20 @@ class DataLink(FrameProtocol):
         if hello.state == "draining":
             self.leave()
         elif hello.state in ("", "ready") and not self.is_leaving:
-            self.version = hello.version or self.version
-            self._engine.replica_ready(
-                self, self.version, max(0, hello.permits), max(0, hello.ahead)
-            )
+            self._ready(hello)
+
+    def _ready(self, hello: Hello) -> None:
+        """Let it have calls: of the endpoint that it is listed for, and no more at once than it is listed with."""
+        version = hello.version or self.version or self._key
+        # A replica that is swapped in place says so before the snapshot does.
+        if self._key and _endpoint(version) != _endpoint(self._key):
+            raise WireError(f"it says that it is {version}, and is listed as {self._key}")
+        self.version, self._said = version, hello
+        permits = max(0, hello.permits)
+        if self._permits_max > 0:
+            permits = min(permits, self._permits_max)
+        ahead = min(max(0, hello.ahead), AHEAD_MAX)
+        self._engine.replica_ready(self, version, permits, ahead)
 
     def leave(self) -> None:
         """Take no more calls; those that are under way go on."""
@@ -207,3 +250,7 @@ class DataLink(FrameProtocol):
         self._inbox.drop(self)
         self._engine.replica_lost(self.replica)
         self.gone.set()
+
+
+def _endpoint(version: str) -> str:
+    return version.rpartition("@")[0]

@@ -3,13 +3,14 @@
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from glowplug.clock import MILLISECOND
+from glowplug.clock import MILLISECOND, SECOND
 from glowplug.payloads import LINK_PATH
 from glowplug.problems import PROBLEMS
 from glowplug.spec import AFFINITY_MAX, CHAIN_MAX
 from glowplug.wire.frames import FLAG_END, Kind
 from glowplug.wire.messages import Failure, Infer, Response, Trailer, pack, unpack_infer
 from glowplug_router.gateway.calls import Call, Headers
+from glowplug_router.gateway.front import Held
 from glowplug_router.gateway.links import DataLink, Inbox
 from glowplug_router.gateway.payloads import PayloadRelay, PayloadStream
 from glowplug_router.gateway.problems import Trouble, document
@@ -26,10 +27,13 @@ _U64 = Struct("<Q")
 class NestedCaller:
     """A replica that waits for a call it made."""
 
-    __slots__ = ("_link", "_rid", "_streams", "call")
+    __slots__ = ("_link", "_rid", "_streams", "_upload", "call")
 
-    def __init__(self, link: DataLink, rid: int, streams: dict[int, "Stream"]) -> None:
+    def __init__(
+        self, link: DataLink, rid: int, streams: dict[int, "Stream"], upload: "Upload | None" = None
+    ) -> None:
         self.call: Call | None = None
+        self._upload = upload  # what it counts for ends with this
         self._link = link
         self._rid = rid
         self._streams = streams
@@ -43,14 +47,14 @@ class NestedCaller:
         meta = pack(Response(response.status, headers, response.executed, response.timings))
         self._link.send(Kind.RESPONSE, self._rid, meta, body, FLAG_END if final else 0)
         if final:
-            self._streams.pop(self._rid, None)
+            self.over()
 
     def chunk(self, call: Call, body: bytes) -> None:
         self._link.send(Kind.CHUNK, self._rid, b"", body)
 
     def end(self, call: Call, trailer: Trailer) -> None:
         self._link.send(Kind.END, self._rid, pack(trailer), b"", FLAG_END)
-        self._streams.pop(self._rid, None)
+        self.over()
 
     def fail(self, call: Call, trouble: Trouble) -> None:
         self.refuse(trouble, call.request_id)
@@ -64,18 +68,53 @@ class NestedCaller:
         self._link.send(
             Kind.ERROR, self._rid, pack(failure), document(trouble, request_id), FLAG_END
         )
+        self.over()
+
+    def over(self) -> None:
+        """Forget the stream, and what its body counted for."""
         self._streams.pop(self._rid, None)
+        if self._upload is not None:
+            self._upload.release()
 
 
 class Upload:
     """A call whose body is still arriving in pieces."""
 
-    __slots__ = ("infer", "pieces", "size")
+    __slots__ = ("_held", "infer", "pieces", "size")
 
-    def __init__(self, infer: Infer) -> None:
+    def __init__(self, infer: Infer, held: Held) -> None:
         self.infer = infer
         self.pieces: list[bytes] = []
         self.size = 0
+        self._held = held
+
+    def more(self, piece: bytes, limit: int) -> Trouble | None:
+        """Keep a piece, or say why it cannot be."""
+        size = len(piece)
+        if self.size + size > limit:
+            return Trouble(
+                "too_large", f"a call to {self.infer.endpoint} has a body over the limit"
+            )
+        if not self._held.take(size):
+            detail = (
+                f"calls in progress hold {self._held.limit} bytes of bodies, which is the limit"
+            )
+            return Trouble("overloaded", detail, retry_after_ns=SECOND)
+        self.size += size
+        self.pieces.append(piece)
+        return None
+
+    def whole(self) -> bytes:
+        """Return the body; it counts as held until it is released."""
+        body = b"".join(self.pieces)
+        self.pieces.clear()
+        return body
+
+    def release(self) -> None:
+        """Let go of what has arrived."""
+        self._held.release(self.size)
+        self.size = 0
+        self.pieces.clear()
 
 
 Stream = NestedCaller | Upload | PayloadStream
@@ -102,11 +141,12 @@ class NestedCalls(Inbox):
                 self._more(link, rid, stream, body, is_last=bool(flags & FLAG_END))
             case Upload() if kind == Kind.CANCEL:
                 del streams[rid]
+                stream.release()
             case PayloadStream():
                 stream.frame(kind, flags, meta, body)
             case NestedCaller(call=Call() as call):
                 if kind == Kind.CANCEL:
-                    del streams[rid]
+                    stream.over()
                     self._front.engine.cancel(call)
                     # The reader of this stream waits for an end as ours does: a cancelled stream is ended too.
                     link.send(
@@ -122,22 +162,28 @@ class NestedCalls(Inbox):
                 pass  # of a stream that is over
 
     def drop(self, link: DataLink) -> None:
-        for stream in self._streams.pop(link, {}).values():
-            if isinstance(stream, NestedCaller) and stream.call is not None:
-                self._front.engine.cancel(stream.call)
-            elif isinstance(stream, PayloadStream):
-                stream.cancel()
+        for stream in list(self._streams.pop(link, {}).values()):
+            match stream:
+                case PayloadStream():
+                    stream.cancel()
+                case Upload():
+                    stream.release()
+                case NestedCaller():
+                    stream.over()
+                    if stream.call is not None:
+                        self._front.engine.cancel(stream.call)
 
     def _opened(self, link: DataLink, rid: int, infer: Infer) -> None:
         streams = self._streams[link]
-        if infer.path != LINK_PATH:
-            streams[rid] = Upload(infer)
-            return
-        opened: PayloadStream | Trouble
+        opened: Stream | Trouble
+        parent = link.parent(infer.parent, infer.call_token)
         if len(streams) >= STREAMS_MAX:
             opened = Trouble("overloaded", f"{link.replica} has {STREAMS_MAX} calls open already")
+        elif parent is None:
+            opened = _stranger(link, infer)
+        elif infer.path != LINK_PATH:
+            opened = Upload(infer, self._front.held)
         else:
-            parent = link.parent(infer.parent, infer.call_token)
             opened = self._payloads.open(link, rid, infer, parent, lambda: streams.pop(rid, None))
         if isinstance(opened, Trouble):
             NestedCaller(link, rid, streams).refuse(opened, infer.request_id)
@@ -147,34 +193,23 @@ class NestedCalls(Inbox):
     def _more(
         self, link: DataLink, rid: int, upload: Upload, body: bytes, *, is_last: bool
     ) -> None:
-        upload.pieces.append(body)
-        upload.size += len(body)
+        trouble = upload.more(body, self._front.settings.body_max_bytes)
+        if trouble is None and not is_last:
+            return
         streams = self._streams[link]
-        caller = NestedCaller(link, rid, streams)
-        if upload.size > self._front.settings.body_max_bytes:
-            caller.refuse(
-                Trouble(
-                    "too_large", f"a call to {upload.infer.endpoint} has a body over the limit"
-                ),
-                "",
-            )
-        elif len(streams) > STREAMS_MAX:
-            caller.refuse(
-                Trouble("overloaded", f"{link.replica} has {STREAMS_MAX} calls open already"), ""
-            )
-        elif is_last:
-            streams[rid] = caller
-            self._open(link, caller, upload.infer, b"".join(upload.pieces))
+        caller = streams[rid] = NestedCaller(link, rid, streams, upload)
+        if trouble is not None:
+            caller.refuse(trouble, "")
+        else:
+            self._open(link, caller, upload.infer, upload.whole())
 
     def _open(self, link: DataLink, caller: NestedCaller, infer: Infer, body: bytes) -> None:
         parent = link.parent(infer.parent, infer.call_token)
         if parent is None:
-            detail = f"{link.replica} has no running call {infer.parent!r} with that token"
-            caller.refuse(Trouble("unauthorized", detail), infer.request_id)
+            caller.refuse(_stranger(link, infer), infer.request_id)
             return
         chain = (*parent.chain, parent.lane.name)
-        self._serial += 1
-        request_id = f"{parent.request_id}.{self._serial}"
+        request_id = self._new_id(parent)
         if len(chain) >= CHAIN_MAX:
             detail = f"{' → '.join(chain)} → {infer.endpoint}: that is more than {CHAIN_MAX}"
             caller.refuse(Trouble("too_deep", detail), request_id)
@@ -206,6 +241,13 @@ class NestedCalls(Inbox):
         )
         self._front.engine.arrive(call)
 
+    def _new_id(self, parent: Call) -> str:
+        while True:
+            self._serial += 1
+            request_id = f"{parent.request_id}.{self._serial}"
+            if request_id not in self._front.engine.by_request:  # else a caller has guessed it
+                return request_id
+
     def _lane(self, infer: Infer) -> tuple[Target, Lane] | Trouble:
         target = self._front.table.targets.get(infer.endpoint)
         if target is None:
@@ -226,6 +268,11 @@ class NestedCalls(Inbox):
         if infer.timeout_ns <= 0:
             return parent.deadline_ns
         return min(parent.deadline_ns, self._front.clock.now_ns() + infer.timeout_ns)
+
+
+def _stranger(link: DataLink, infer: Infer) -> Trouble:
+    detail = f"{link.replica} has no running call {infer.parent!r} with that token"
+    return Trouble("unauthorized", detail)
 
 
 def passed_on(headers: Headers) -> Headers:

@@ -135,12 +135,9 @@ class PayloadRelay:
         self._channel = channel
 
     def open(
-        self, link: DataLink, rid: int, infer: Infer, call: Call | None, over: Callable[[], object]
+        self, link: DataLink, rid: int, infer: Infer, call: Call, over: Callable[[], object]
     ) -> PayloadStream | Trouble:
         """Begin a stream for a running call of this replica; or say why not."""
-        if call is None:
-            detail = f"{link.replica} has no running call {infer.parent!r} with that token"
-            return Trouble("unauthorized", detail)
         if not (call.offload if infer.method == "PUT" else call.payload):
             return Trouble("forbidden", f"the call {infer.parent} names no payload")
         stream = PayloadStream(link, rid, over)

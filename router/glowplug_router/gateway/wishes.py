@@ -71,7 +71,8 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _AFFINE = re.compile(rb"[\x21-\x7e]{1,%d}" % AFFINITY_MAX)
 _AWAY = ANSWER_TYPE.encode()
-_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]+)\"?")
+_WAIT_DIGITS = 6  # a longer wait counts as the longest that can be written with so many
 
 Known = Mapping[bytes, bytes]
 
@@ -140,7 +141,9 @@ def _wait(prefer: str) -> int | Trouble:
             )
         match = _WAIT.fullmatch(text)
         if match is not None:
-            wait_ns = max(1, int(match[1]) * SECOND)
+            digits = match[1].lstrip("0") or "0"
+            seconds = int(digits) if len(digits) <= _WAIT_DIGITS else 10**_WAIT_DIGITS - 1
+            wait_ns = max(1, seconds * SECOND)
     return wait_ns
 
 
@@ -149,13 +152,13 @@ def _seconds(name: str, value: bytes | None) -> int | Trouble:
     if value is None:
         return 0
     try:
-        seconds = float(value)
+        seconds = -1.0 if b"_" in value else float(value)  # Python's numbers may have underscores
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 1e6:
         detail = f"{name} is {value.decode('latin-1')!r}"
         return bad_request(detail, f"give seconds from now, for example `{name}: 2.5`")
-    return int(seconds * SECOND)
+    return max(1, int(seconds * SECOND))
 
 
 def takes_away(known: Known) -> bool:

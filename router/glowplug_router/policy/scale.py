@@ -117,7 +117,8 @@ def _worth(
     target_micro = _target_micro(served)
     load_micro = memory.rate_micro * memory.mean_service_ns // SECOND
     backlog = _backlog(served, demand, memory, ready, starting)
-    running = -(-demand.inflight // max(served.permits, 1))
+    # No more than are there: the calls beyond their permits were taken ahead, milliseconds of work.
+    running = min(-(-demand.inflight // max(served.permits, 1)), ready)
     steady = -(-load_micro // target_micro)
     calm = -(-load_micro * 1000 // (target_micro * CALM_PERMILLE))
     loaded = max(steady, running, 1) + served.policy.buffer

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from msgspec import structs
+
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Class
 from glowplug_router.dispatch import (
@@ -170,7 +172,7 @@ class SimGateway:
         self._counted[version] = replace(row, arrivals=row.arrivals + 1, last_arrival_ns=now_ns)
         event = CallArrived(id, version, deadline_ns, klass=klass, parent=parent_id)
         if arrival is not None:
-            event = replace(
+            event = structs.replace(
                 event,
                 tenant=arrival.tenant,
                 has_deadline=arrival.has_deadline,

@@ -144,13 +144,17 @@ class Lane:
         self._owed += place.freed()
         self._owed_bytes += max(place.size, RING_MIN)
         if self._owed_bytes >= OWED_MAX:
-            self.settle()
+            self._give_back()
         elif self._settling is None:
             self._settling = self._later(SETTLE_S, self._settle_late)
         return body
 
     def settle(self) -> None:
-        """Give back what is owed."""
+        """Give back what is owed; what was sent until now leaves this very moment."""
+        self._give_back()
+        self._arrivals.given_back()
+
+    def _give_back(self) -> None:
         if self._owed:
             meta = bytes(self._owed)
             self._owed.clear()
@@ -159,7 +163,7 @@ class Lane:
 
     def _settle_late(self) -> None:
         self._settling = None
-        self.settle()
+        self._give_back()
 
     def close(self) -> None:
         """Let go of both memories."""

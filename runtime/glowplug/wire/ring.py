@@ -100,6 +100,7 @@ class Arrivals:
     def __init__(self, size: int) -> None:
         self._size = size
         self._generation = 0
+        self._out: list[tuple[int, int]] = []  # begin and end of the places that are out, by offset
 
     def check(self, data: bytes, body_max: int) -> Place:
         """Return the place that a frame names.
@@ -116,5 +117,17 @@ class Arrivals:
             raise WireError(f"{place} reaches beyond the {self._size} shared bytes")
         if place.generation != self._generation + 1:
             raise WireError(f"{place} comes after generation {self._generation}")
+        self._keep(place.offset, place.offset + place.size)
         self._generation = place.generation
         return place
+
+    def _keep(self, begin: int, end: int) -> None:
+        out = self._out
+        at = bisect_left(out, (begin, end))
+        if (at and out[at - 1][1] > begin) or (at < len(out) and out[at][0] < end):
+            raise WireError(f"bytes {begin} to {end} are out, and were named again")
+        out.insert(at, (begin, end))
+
+    def given_back(self) -> None:
+        """Note that the writer may use every place again: what gives them back has left."""
+        self._out.clear()

@@ -52,6 +52,14 @@ class Late(Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
+class Failed(Generic[C]):
+    """Fail the call, which has not run: its key could not be compared."""
+
+    call: C
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class WaitUntil:
     """Say `ticked` at this time, unless something happens before."""
 
@@ -86,6 +94,9 @@ class Batcher(Generic[C]):
         self._passed_over = 0  # calls that went ahead of a lower class since one of such went first
         self._refused = 0  # in a row
         self._asked_ns = 0  # the last WaitUntil
+        # Bounds of what waits, looked at before each call of it: no deadline is before one, no weight over the other.
+        self._soonest_ns = NEVER
+        self._heaviest = 1
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -110,10 +121,19 @@ class Batcher(Generic[C]):
         """Queue a call. Say `ticked` when all that came with it is queued: a free device takes them together."""
         self._numbers += 1
         order_ns = min(deadline_ns, now_ns + PATIENCE_NS)
-        place = Waiting(
-            rank, order_ns, self._numbers, deadline_ns, now_ns, max(weight, 1), key, call
-        )
-        insort(self._queue, place)
+        weight = weight if weight > 1 else 1
+        place = Waiting(rank, order_ns, self._numbers, deadline_ns, now_ns, weight, key, call)
+        queue = self._queue
+        if not queue:
+            self._soonest_ns, self._heaviest = deadline_ns, weight
+        elif deadline_ns < self._soonest_ns:
+            self._soonest_ns = deadline_ns
+        if weight > self._heaviest:
+            self._heaviest = weight
+        if not queue or place > queue[-1]:  # nearly always: no search
+            queue.append(place)
+        else:
+            insort(queue, place)
         self._places[call] = place
 
     def cancelled(self, call: C) -> bool:
@@ -144,15 +164,28 @@ class Batcher(Generic[C]):
 
     def _cut(self, now_ns: int) -> "tuple[Effect[C], ...]":
         """Make the next batch of what waits, for a device that is free."""
+        effects: list[Effect[C]] = []
+        try:
+            self._make(now_ns, effects)
+        except (
+            Exception
+        ) as error:  # a user's key may raise anything when it is compared with another
+            effects += [Failed(one.call, error) for one in self._queue]  # type: ignore[arg-type]  # what was put in is a C
+            self._queue.clear()
+            self._places.clear()
+        return tuple(effects)
+
+    def _make(self, now_ns: int, effects: "list[Effect[C]]") -> None:
         doomed = self._doomed(now_ns)
         if len(doomed) == len(self._queue) and doomed and self._refused >= PROBE_AFTER:
             probe = max(doomed, key=_deadline)
             doomed.remove(probe)
-            late = tuple(self._refuse(one) for one in doomed)
-            return (*late, self._run(probe, [probe], "deadline"))
-        late = tuple(self._refuse(one) for one in doomed)
+            effects += [self._refuse(one) for one in doomed]
+            effects.append(self._run(probe, [probe], "deadline"))
+            return
+        effects += [self._refuse(one) for one in doomed]
         if not self._queue:
-            return late
+            return
         head = self._head()
         alike, others = self._alike(head)
         chosen, skipped = self._chosen(alike, now_ns)
@@ -160,15 +193,22 @@ class Batcher(Generic[C]):
         if reason == "idle" and self._wait_ns:
             until_ns, reason = self._held(chosen, now_ns)
             if now_ns < until_ns:
-                return self._ask(late, until_ns)
+                effects += self._ask(until_ns)
+                return
         self._asked_ns = 0
-        late += tuple(self._refuse(one) for one in skipped)
-        return (*late, self._run(head, chosen, reason))
+        effects += [self._refuse(one) for one in skipped]
+        effects.append(self._run(head, chosen, reason))
 
     def _doomed(self, now_ns: int) -> list[Waiting]:
         """Return those that would be late even in a batch of their own."""
-        heaviest = max((one.weight for one in self._queue), default=0)
-        limit_ns = now_ns + self._alone_ns(heaviest)
+        if not self._queue:
+            return []
+        limit_ns = now_ns + self._alone_ns(self._heaviest)
+        if self._soonest_ns >= limit_ns:
+            return []
+        self._soonest_ns = min(one.deadline_ns for one in self._queue)
+        self._heaviest = max(one.weight for one in self._queue)
+        limit_ns = now_ns + self._alone_ns(self._heaviest)
         return [
             one
             for one in self._queue
@@ -228,7 +268,8 @@ class Batcher(Generic[C]):
         whole_ns = now_ns + self._expected_ns(alike[:most])
         adaptive = self._spec.adaptive and self.costs.is_known
         if not adaptive or (
-            not self._spec.buckets and all(one.deadline_ns >= whole_ns for one in alike)
+            not self._spec.buckets
+            and (self._soonest_ns >= whole_ns or all(one.deadline_ns >= whole_ns for one in alike))
         ):
             return alike[:most], []
         best: list[Waiting] = []
@@ -291,11 +332,11 @@ class Batcher(Generic[C]):
         safe_ns = min(one.deadline_ns for one in chosen) - self._expected_ns(chosen)
         return (patient_ns, "wait") if patient_ns <= safe_ns else (safe_ns, "deadline")
 
-    def _ask(self, late: "tuple[Effect[C], ...]", until_ns: int) -> "tuple[Effect[C], ...]":
+    def _ask(self, until_ns: int) -> list[WaitUntil]:
         if until_ns == self._asked_ns:
-            return late
+            return []
         self._asked_ns = until_ns
-        return (*late, WaitUntil(until_ns))
+        return [WaitUntil(until_ns)]
 
     def _run(self, head: Waiting, chosen: list[Waiting], reason: Flush) -> Run[C]:
         units = self._units(chosen)
@@ -331,4 +372,4 @@ def _arrival(one: Waiting) -> int:
     return one.arrived_ns
 
 
-Effect = Run[C] | Late[C] | WaitUntil
+Effect = Run[C] | Late[C] | Failed[C] | WaitUntil

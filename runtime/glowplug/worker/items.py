@@ -1,37 +1,69 @@
 """What is a call while it is part of a batch?"""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import gc
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from glowplug.context import CallContext
 from glowplug.errors import CallError
+from glowplug.lists import results_of
+from glowplug.options import Batch
+from glowplug.spec import Class
 from glowplug.worker.inside import Inside
 
 if TYPE_CHECKING:
     from glowplug.worker.call import Call
 
 
+_RANKS = {klass: rank for rank, klass in enumerate(get_args(Class))}
+_STANDARD = _RANKS["standard"]
+# Objects made and not freed since the last collection that start one: of Python up to 3.13, and since.
+GC_DEFAULTS = (700, 2000)
+OBJECTS_PER_CALL = 24  # that the collector counts, from frame to answer; a row of numbers is one
+WEIGHT_MAX = 10**15  # a float holds it to the last digit, and times the calls of a batch too
+
+
 class Item:
     """One call's place in a batch."""
 
-    __slots__ = ("_forget", "arguments", "call", "mark", "ready_ns")
+    __slots__ = ("_forget", "arguments", "call", "key", "mark", "rank", "ready_ns", "weight")
+
+    arguments: Mapping[str, Any]  # once it is decoded
 
     def __init__(
         self,
         call: "Call",
-        arguments: Mapping[str, Any],
         mark: int,
         forget: "Callable[[Item], None]",
     ) -> None:
         self.call = call
-        self.arguments = arguments
         self.mark = mark  # tells its body from others
         self.ready_ns = 0  # when it was decoded, and could have run
+        self.rank = _RANKS.get(call.infer.klass, _STANDARD)
+        self.weight = 1
+        self.key: Hashable = None
         self._forget = forget
+
+    def look(self, asked: Batch) -> None:
+        """Note weight and key; what is wrong with either is raised here, where it concerns no other item."""
+        values = self.arguments.values()
+        if asked.weight is not None:
+            self.weight = _whole(asked.weight(*values))
+        if asked.key is not None:
+            key = asked.key(*values)
+            hash(key)
+            bool(key == key)  # a user's type may raise when it is compared
+            self.key = ("key", key)
 
     def leave(self) -> None:
         """Go: nobody waits for the call any more. Free of cost before the cut; afterwards its result is dropped."""
         self._forget(self)
+
+
+def _whole(weight: float) -> int:
+    if not weight <= WEIGHT_MAX:
+        raise ValueError(f"`batch.weight` returned no number up to {WEIGHT_MAX:.0e}")
+    return int(max(1, round(weight)))
 
 
 Trial = tuple[Sequence[Item], int]  # what runs together, and the size it is filled up to
@@ -43,6 +75,25 @@ class Misfit(Exception):  # noqa: N818  # not an error of the user's: it carries
     def __init__(self, error: CallError) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def split(
+    label: str, items: Sequence[Item], size: int, value: Any, outcomes: dict[Item, Any]
+) -> None:
+    """Note for each item its entry of what the code returned, or that it returned something else."""
+    try:
+        results = results_of(label, value, size)
+    except CallError as error:
+        outcomes.update(dict.fromkeys(items, Misfit(error)))
+    else:
+        outcomes.update(zip(items, results, strict=False))  # what filled it up has no item
+
+
+def spare_what_waits(calls: int) -> None:
+    """Have the collector count calls that wait as no garbage: it would look through all of them for every batch."""
+    default, *others = gc.get_threshold()
+    if default in GC_DEFAULTS:  # else the code has its own idea
+        gc.set_threshold(default + calls * OBJECTS_PER_CALL, *others)
 
 
 def all_gone(items: Sequence[Item]) -> bool:

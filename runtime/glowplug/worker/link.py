@@ -62,14 +62,18 @@ class Link(FrameProtocol):
                 else:
                     self.arriving[rid] = [body]
                     self._arrived += len(body)
-            elif rid in self.asks:
-                self._answer(kind, flags, rid, meta, body)
-            elif rid in self.calls:
-                self._more(kind, flags, rid, meta, body)
-            elif kind == Kind.HELLO:
-                self.hear_offer(unpack_hello(meta).ring)
+            else:
+                self._route(kind, flags, rid, meta, body)
         except MALFORMED:
             self.abort()  # the peer does not speak as we do; its calls are cancelled by `lost`
+
+    def _route(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
+        if rid in self.asks:
+            self._answer(kind, flags, rid, meta, body)
+        elif rid in self.calls:
+            self._more(kind, flags, rid, meta, body)
+        elif kind == Kind.HELLO:
+            self.hear_offer(unpack_hello(meta).ring)
 
     def lost(self, error: Exception | None) -> None:
         self.server.links.discard(self)

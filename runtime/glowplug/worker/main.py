@@ -90,6 +90,7 @@ async def _live(launch: RankLaunch, clock: Clock, log: LogFile, captured: Captur
         except (GlowplugError, OSError) as error:
             rank.happen(Broke(str(error)))
         await rank.ended.wait()
+        await server.linger()
         for listener in listeners:
             listener.close()
         with anyio.move_on_after(FLUSH_S):

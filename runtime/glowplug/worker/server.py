@@ -26,6 +26,7 @@ from glowplug.worker.program import Program
 if TYPE_CHECKING:
     from glowplug.worker.link import Link
 
+LINGER_NS = SECOND // 5  # ten times the lag that a gateway's loop may have
 STUCK_GRACE_NS = SECOND  # a synchronous handler this long past its limit will not come back
 LATE_NS = (
     MILLISECOND  # a loop that looks so late was held up itself, and perhaps the threads with it
@@ -37,6 +38,8 @@ class Server:
     """What all links of this rank share: permits, calls, counters. Everything runs on the loop's thread."""
 
     batching: Batching | None = None  # where calls of the program run together
+
+    _left_ns = 0  # when gateways were told that it takes no more calls; 0 = it does
 
     def __init__(
         self,
@@ -99,6 +102,10 @@ class Server:
         """Tell every gateway the state. A failed rank says `draining`: all a gateway must know is to send no more."""
         self.state = state
         self.epoch = epoch
+        if state == "ready":
+            self._left_ns = 0
+        elif not self._left_ns:
+            self._left_ns = self.now_ns()
         for link in self.links:
             link.greet()
 
@@ -124,6 +131,12 @@ class Server:
             call.abort(
                 "replica_lost", "the replica was told to go, and the call did not end in time"
             )
+
+    async def linger(self) -> None:
+        """Go on refusing calls for a moment: those on their way when gateways heard that this replica leaves."""
+        left_ns = self._left_ns + LINGER_NS - self.now_ns()
+        if self.links and left_ns > 0:
+            await asyncio.sleep(left_ns / SECOND)
 
     async def close(self) -> None:
         """Send what is queued, close every link and wait until they are; the caller bounds the wait."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import BatchSpec
-from glowplug.worker.batcher import NEVER, Batcher, Effect, Late, Run, WaitUntil
+from glowplug.worker.batcher import NEVER, Batcher, Effect, Failed, Late, Run, WaitUntil
 
 MAX = 32
 SLO_NS = 50 * MILLISECOND
@@ -198,6 +198,8 @@ class _World:
                     counts = call.number >= WARM_CALLS
                     self.outcome.offered += counts
                     self.outcome.refused += counts
+                case Failed(_, error):
+                    raise error
                 case WaitUntil(at_ns):
                     self._tick_ns = at_ns
 

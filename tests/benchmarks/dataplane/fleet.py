@@ -71,6 +71,10 @@ class Fleet:
         for number in range(replicas):
             step(self.state, ReplicaReady(f"{key}#{number}", key, permits), EPOCH_NS)
 
+    def start(self, key: str, at_ns: int, permits: int = 1) -> None:
+        """Have a replica of a version become ready at a time."""
+        self._push(EPOCH_NS + at_ns, ReplicaReady(f"{key}#{at_ns}", key, permits))
+
     def add(self, job: Job) -> None:
         """Have a call arrive at its time."""
         number = len(self.jobs) + 1

@@ -73,7 +73,11 @@ def dispatch(_: Bench) -> None:
         n=found["steps"],
         found=_rounded(found),
     )
-    beside(BENCH, "queued_bytes", virtual.queued_bytes(), unit="bytes", n=10_000, bound=2048)
+    from dataplane import in_process  # the gateway itself: only this row needs it
+
+    inside = in_process.figures()
+    beside(BENCH, "queued_bytes", inside["queued_bytes"], unit="bytes", n=64, bound=2048)
+    beside(BENCH, "gateway_python_us", inside["cpu_us"], unit="us", n=60)
 
 
 def herd(bench: Bench) -> None:

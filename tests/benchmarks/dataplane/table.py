@@ -27,7 +27,7 @@ HOW = {
     "overload_batch_share": "the same: what class batch gets of the device time",
     "cold_herd_warm_p99_ratio": "20 warm endpoints while 10,000 calls come to a cold one, over without; virtual time",
     "dispatch_p99_us": "CPU of one step of the dispatcher, 1,000 endpoints, 5,000 replicas",
-    "queued_bytes": "the dispatcher's memory for one waiting call, without its body (bound: 2,048)",
+    "queued_bytes": "the gateway's memory for one waiting call, without its body (bound: 2,048)",
 }  # fmt: skip
 SIGN = {"lower": "≤", "higher": "≥"}
 # The loads behind the ratios: which figure tells of it, what was loaded, in which unit.

@@ -3,14 +3,12 @@
 import json
 import sys
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any, get_args
 
 from dataplane.fleet import EPOCH_NS, Fleet, Job, percentile
-
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Class
 from glowplug_router.dispatch import (
@@ -153,7 +151,9 @@ def _run_herd(seed: int, herd: int) -> tuple[int, int]:
             service_ns = int(20 * MILLISECOND * chance.lognormvariate(-0.125, 0.5))
             fleet.add(Job(int(at_s * SECOND), f"app/warm{number}@1", service_ns))
     for number in range(herd):
-        fleet.add(Job(2 * SECOND + number * SECOND // herd, "app/cold@1", SECOND))
+        fleet.add(Job(2 * SECOND + number * SECOND // herd, "app/cold@1", SECOND // 10))
+    for replica in range(4):  # it wakes while they come, and takes what was held
+        fleet.start("app/cold@1", 2 * SECOND + (replica + 3) * SECOND // 10, permits=8)
     jobs = fleet.run()
     warm = [job.latency_ns for job in jobs if "warm" in job.version and 2 <= job.at_ns / SECOND < 3]
     return percentile(warm, 0.99), sum(bool(job.refused) for job in jobs)
@@ -196,30 +196,10 @@ def _timed(state: DispatchState, event: Any, now_ns: int, flying: list[tuple[int
     return took
 
 
-def queued_bytes(calls: int = 10_000) -> float:
-    """Return the dispatcher's memory for one waiting call, without its body."""
-    state = DispatchState()
-    step(state, VersionSet("a/e@1", 2 * calls, 60 * SECOND, 600 * SECOND, 1), EPOCH_NS)
-    events = [
-        CallArrived(
-            n, "a/e@1", EPOCH_NS + 60 * SECOND, f"t{n % 8}", CLASSES[n % 4], 0, 1, n % 2 == 0
-        )
-        for n in range(1, calls + 1)
-    ]
-    tracemalloc.start()
-    for event in events:
-        step(state, event, EPOCH_NS)
-    size = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert state.queued("a/e@1") == calls
-    return size / calls
-
-
 DRILLS: dict[str, Callable[[], Any]] = {
     "overload": overload,
     "cold_herd": cold_herd,
     "dispatch": dispatch_steps,
-    "queued_bytes": queued_bytes,
 }
 
 

@@ -250,6 +250,14 @@ def test_running_calls_keep_the_replicas_they_need() -> None:
     assert planning.states().count("ready") == 3
 
 
+def test_calls_beyond_the_permits_that_are_there_are_no_reason_for_another_replica() -> None:
+    planning = Planning(version(policy=Policy(max=4)), replicas=(replica("a"), replica("b")))
+    planning.ask(arrivals=5, inflight=5)
+    planning.plan()
+
+    assert planning.states() == ["ready", "ready"]
+
+
 # -- how fast
 
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -127,6 +128,30 @@ def test_lists_and_numbers_are_arrays_too() -> None:
     assert np.isnan(by_json(scale, '{"x": [1, "NaN"]}')["x"][1])
     assert by_json(find, '{"x": [1, 2]}')["x"].dtype == np.float32
     assert by_json(look, '{"image": [[[0, 128, 255]]]}')["image"].dtype == np.uint8
+
+
+def test_a_number_is_an_array_and_what_arithmetic_makes_of_it_is_one_as_well() -> None:
+    for kind, body in (
+        ("application/json", b'{"x": 3.0}'),
+        ("application/msgpack", msgspec.msgpack.encode({"x": 3.0})),
+    ):
+        form = form_of((("content-type", kind), ("accept", kind)))
+        value = scale(**decoded(scale.contract, form, body)[0])
+
+        assert isinstance(value, np.float64)  # no array any more: so numpy has it
+        assert isinstance(encoded(scale.contract, form, value)[1], bytes)
+    back = answered(scale, np.float32(6))
+    assert (back.dtype, back.shape, float(back)) == (np.float32, (), 6.0)
+    assert json_of(np.float32(6)) == 6.0
+    assert sent(find, np.float32(2))["x"].shape == ()
+
+
+@pytest.mark.parametrize("shape", [[2**48 - 1, 0], [20_000_000, 0], [0, 1 << 25]])
+def test_an_array_without_data_may_not_claim_to_be_huge(shape: list[int]) -> None:
+    text = json.dumps({"x": {"dtype": "float32", "shape": shape, "data": ""}})
+
+    with pytest.raises(InvalidRequestError, match="no list of lengths"):
+        by_json(scale, text)
 
 
 def test_an_array_may_be_written_with_its_dtype_in_base64() -> None:

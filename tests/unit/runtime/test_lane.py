@@ -65,6 +65,7 @@ class Pair:
         self.hear_releases()
 
     def hear_releases(self) -> int:
+        self.reader.settle()  # as a connection does when its frames leave
         count = len(self.released)
         while self.released:
             self.writer.released(self.released.pop(0))

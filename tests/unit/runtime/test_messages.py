@@ -16,6 +16,7 @@ from glowplug.wire.messages import (
     Response,
     Trailer,
     pack,
+    plain_answer,
     unpack_command,
     unpack_failure,
     unpack_hello,
@@ -91,3 +92,22 @@ def test_any_bytes_are_a_message_or_known_to_be_malformed(data: bytes) -> None:
             unpack(data)
         except MALFORMED:
             pass
+
+
+NS = st.integers(0, 2**64 - 1)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=300), st.text(max_size=300)), max_size=20).map(tuple),
+    NS,
+    NS,
+    NS,
+)
+def test_an_answer_that_is_packed_by_place_is_the_same_message(
+    headers: tuple[tuple[str, str], ...], decode_ns: int, run_ns: int, encode_ns: int
+) -> None:
+    timings = (("decode", decode_ns), ("run", run_ns), ("encode", encode_ns))
+
+    meta = plain_answer(headers)(decode_ns, run_ns, encode_ns)
+
+    assert unpack_response(meta) == Response(200, headers, "yes", timings)

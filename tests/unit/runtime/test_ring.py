@@ -89,11 +89,26 @@ def test_the_reader_takes_each_place_once_and_in_order() -> None:
     places = [Place(0, SIZE, 1), Place(PAGE_BYTES, 5, 2)]
     for place in places:
         assert arrivals.check(place.packed(), SIZE) == place
+        arrivals.given_back()
 
     for generation in (1, 2, 4, 2**64 - 1):
         with pytest.raises(WireError, match="comes after generation 2"):
             arrivals.check(Place(0, 5, generation).packed(), SIZE)
     assert arrivals.check(Place(0, 5, 3).packed(), SIZE) == Place(0, 5, 3)
+
+
+def test_a_place_that_is_out_is_not_named_again() -> None:
+    arrivals = Arrivals(SIZE)
+    for place in (Place(PAGE_BYTES, PAGE_BYTES, 1), Place(4 * PAGE_BYTES, PAGE_BYTES, 2)):
+        assert arrivals.check(place.packed(), SIZE) == place
+
+    for offset, size in ((1, 1), (1, 2), (0, 2), (0, 64), (4, 1), (3, 2), (2, 3)):
+        with pytest.raises(WireError, match="are out, and were named again"):
+            arrivals.check(Place(offset * PAGE_BYTES, size * PAGE_BYTES, 3).packed(), SIZE)
+    between = Place(2 * PAGE_BYTES, 2 * PAGE_BYTES, 3)
+    assert arrivals.check(between.packed(), SIZE) == between
+    arrivals.given_back()
+    assert arrivals.check(Place(0, SIZE, 4).packed(), SIZE) == Place(0, SIZE, 4)
 
 
 def test_a_place_ends_where_the_memory_ends_and_a_body_at_its_bound() -> None:

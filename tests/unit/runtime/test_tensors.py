@@ -154,6 +154,10 @@ def test_what_is_read_is_a_view_of_the_body_and_cannot_be_changed() -> None:
         (file({"x": entry("F32", [-1], 0, 4)}, b"1234"), "cannot be"),
         (file({"x": entry("F32", [1] * 33, 0, 4)}, b"1234"), "cannot be"),
         (file({"x": entry("F32", [0, 2**60], 0, 0)}), "cannot be"),
+        (file({"x": entry("F32", [2**48 - 1, 0], 0, 0)}), "cannot be"),
+        (file({"x": entry("F32", [20_000_000, 0], 0, 0)}), "cannot be"),
+        (file({"x": entry("F32", [1000, 1001, 0], 0, 0)}), "cannot be"),
+        (file({"x": entry("F32", [0, 1 << 25], 0, 0)}), "cannot be"),
         (file({"x": entry("F32", [2], 0, 4)}, b"1234"), "does not lie where"),
         (file({"x": entry("F32", [1], 0, 4)}, b"123"), "does not lie where"),
         (file({"x": entry("F32", [1], -4, 0)}, b""), "does not lie where"),
@@ -175,6 +179,13 @@ def test_as_many_tensors_as_may_be_are_read() -> None:
     body = file({str(n): entry("U8", [0], 0, 0) for n in range(TENSORS_MAX)})
 
     assert len(read_safetensors(body)[0]) == TENSORS_MAX
+
+
+@pytest.mark.parametrize("shape", [[0, 3, 2048, 2048], [1_000_000, 0], [0], [2, 0, 2]])
+def test_an_empty_tensor_of_a_likely_shape_is_read(shape: list[int]) -> None:
+    found, _ = read_safetensors(file({"x": entry("F32", shape, 0, 0)}))
+
+    assert found["x"].shape == tuple(shape)
 
 
 headers = st.recursive(
@@ -250,6 +261,14 @@ def test_a_npy_file_of_other_things_is_refused(array: Any) -> None:
     np.save(held, array, allow_pickle=True)
 
     with pytest.raises(ValueError, match=r"\.npy"):
+        read_npy(held.getvalue())
+
+
+def test_a_npy_file_without_data_may_not_claim_to_be_huge() -> None:
+    held = io.BytesIO()
+    np.save(held, np.ones((20_000_000, 0), np.float32))
+
+    with pytest.raises(ValueError, match="cannot be"):
         read_npy(held.getvalue())
 
 

@@ -11,6 +11,7 @@ from glowplug.errors import CallError
 from glowplug_router.app import load_world
 from glowplug_router.control.parts import Parts
 from glowplug_router.control.payloads import (
+    OPEN_MAX,
     OUTSTANDING_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     SWEEP_S,
@@ -78,6 +79,40 @@ async def test_a_tenant_may_have_so_much_outstanding_and_others_are_not_held_up(
     assert full.retry_after_s == HOUR / 1e9
     payloads._reserve(OWN, "0", PAYLOAD_MAX_BYTES)  # the same again is not more
     payloads._reserve(OTHER, "0", PAYLOAD_MAX_BYTES)
+
+
+async def test_a_payload_announced_again_with_another_size_is_refused_and_counts_as_before(
+    parts: Parts,
+) -> None:
+    payloads = Payloads(parts)
+    for number in range(OUTSTANDING_MAX_BYTES // PAYLOAD_MAX_BYTES):
+        payloads._reserve(OWN, str(number), PAYLOAD_MAX_BYTES)
+
+    assert refused(payloads, OWN, "0", 1).code == "bad_request"
+    assert refused(payloads, OWN, "more", PAYLOAD_MAX_BYTES).code == "overloaded"
+    payloads._reserve(OTHER, "0", 1)
+
+
+async def test_empty_payloads_are_bounded_by_their_number(parts: Parts) -> None:
+    payloads = Payloads(parts)
+    until_ns = parts.clock.wall_ns() + HOUR
+    payloads._outstanding[OWN] = {str(number): (0, until_ns) for number in range(OPEN_MAX)}
+
+    full = refused(payloads, OWN, "one more", 0)
+    assert (full.code, full.retry_after_s) == ("overloaded", HOUR / 1e9)
+    payloads._reserve(OWN, "0", 0)
+    payloads._reserve(OTHER, "one more", 0)
+
+
+async def test_announces_without_an_upload_are_swept_as_well(parts: Parts) -> None:
+    clock, payloads = parts.clock, Payloads(parts)
+    assert isinstance(clock, ManualClock)
+    payloads._reserve(OWN, "a", 0)
+
+    clock.advance(HOUR)
+    await payloads.sweep()
+
+    assert payloads._outstanding == {}
 
 
 async def test_what_is_outstanding_is_forgotten_after_an_hour(parts: Parts) -> None:

@@ -14,6 +14,7 @@ from glowplug.worker.batcher import (
     PROBE_AFTER,
     Batcher,
     Effect,
+    Failed,
     Late,
     Run,
     WaitUntil,
@@ -283,5 +284,7 @@ class Drill:
             case Late(call):
                 del self.waiting[call]
                 self.ended.append(call)
+            case Failed(_, error):
+                raise error
             case WaitUntil(at_ns):
                 assert at_ns > self.now

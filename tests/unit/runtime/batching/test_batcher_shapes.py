@@ -1,7 +1,7 @@
 """Which sizes, keys and lengths share a batch, and who goes first when there are classes?"""
 
-from glowplug.worker.batcher import SHARE, Run
-from unit.runtime.batching.driving import batcher, end, look, put, runs
+from glowplug.worker.batcher import SHARE, Failed, Late, Run
+from unit.runtime.batching.driving import MS, batcher, end, look, put, runs
 
 
 def test_a_batch_fills_a_size_of_the_engine_or_is_padded_to_the_next() -> None:
@@ -38,6 +38,35 @@ def test_a_call_with_a_key_of_its_own_runs_alone() -> None:
     put(it, "c")
 
     assert runs(*look(it), *end(it)) == [("a", "b", "c"), ("poison",)]
+
+
+class Odd:
+    """A key that cannot be compared."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("odd")
+
+
+def test_keys_that_cannot_be_compared_fail_what_waits_and_nothing_after_it() -> None:
+    it = batcher((10, 0, 0), is_keyed=True)
+    put(it, "late", deadline_ns=1 * MS)
+    put(it, "a", key=Odd())
+    put(it, "b", key=Odd())
+
+    late, *failed = look(it)
+
+    assert late == Late("late")
+    assert [(one.call, str(one.error)) for one in failed if isinstance(one, Failed)] == [
+        ("a", "odd"),
+        ("b", "odd"),
+    ]
+    assert not it.is_busy
+    assert len(it) == 0
+    assert not it.cancelled("a")
+    put(it, "c")
+    assert runs(*look(it)) == [("c",)]
 
 
 def test_padded_weight_is_bounded_by_calls_times_the_longest() -> None:
