@@ -12,7 +12,7 @@ from glowplug.commands.output import Output
 if TYPE_CHECKING:
     from glowplug.client import Reply
 
-SHOWN_AFTER_S = 0.5
+SHOWN_FROM_S = 0.5  # left to wait
 _WORDS = {
     "queued": "waiting for a replica to be planned",
     "capacity": "waiting for room on a node",
@@ -40,9 +40,9 @@ class Wait:
             self._run = status
         elif phase != self._phase:
             self._phase = phase
-            if float(status.get("waited_s", SHOWN_AFTER_S)) < SHOWN_AFTER_S:
-                return  # a fork is over before anybody has read that it began
             eta_s = status.get("eta_s")
+            if isinstance(eta_s, int | float) and eta_s < SHOWN_FROM_S:
+                return  # over before anybody has read that it began
             about = f", about {eta_s:.1f} s more" if isinstance(eta_s, int | float) else ""
             self._out.note(f"{_WORDS.get(phase, phase)}{about}")
 
