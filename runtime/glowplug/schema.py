@@ -87,7 +87,10 @@ class Contract:
         if self._is_plain(
             value
         ):  # nothing in it can be other than declared: pydantic need not look
-            return self._write_answer(value)
+            try:
+                return self._write_answer(value)
+            except _serialization_error():
+                pass  # what is declared as anything may hold what is no JSON: that is said below
         return self._written(value, self._write_answer, sink)
 
     def values_of_answer(self, value: Any, sink: Sink) -> Any:

@@ -93,7 +93,6 @@ class Batcher(Generic[C]):
         self._busy = False
         self._passed_over = 0  # calls that went ahead of a lower class since one of such went first
         self._refused = 0  # in a row
-        self._asked_ns = 0  # the last WaitUntil
         # Bounds of what waits, looked at before each call of it: no deadline is before one, no weight over the other.
         self._soonest_ns = NEVER
         self._heaviest = 1
@@ -193,9 +192,9 @@ class Batcher(Generic[C]):
         if reason == "idle" and self._wait_ns:
             until_ns, reason = self._held(chosen, now_ns)
             if now_ns < until_ns:
-                effects += self._ask(until_ns)
+                # Said at every look: a timer counts milliseconds, may have come early, and nothing else would look.
+                effects.append(WaitUntil(until_ns))
                 return
-        self._asked_ns = 0
         effects += [self._refuse(one) for one in skipped]
         effects.append(self._run(head, chosen, reason))
 
@@ -331,12 +330,6 @@ class Batcher(Generic[C]):
         patient_ns = min(one.arrived_ns for one in chosen) + self._wait_ns
         safe_ns = min(one.deadline_ns for one in chosen) - self._expected_ns(chosen)
         return (patient_ns, "wait") if patient_ns <= safe_ns else (safe_ns, "deadline")
-
-    def _ask(self, until_ns: int) -> list[WaitUntil]:
-        if until_ns == self._asked_ns:
-            return []
-        self._asked_ns = until_ns
-        return [WaitUntil(until_ns)]
 
     def _run(self, head: Waiting, chosen: list[Waiting], reason: Flush) -> Run[C]:
         units = self._units(chosen)

@@ -90,9 +90,18 @@ def test_a_batch_that_is_not_full_is_held_as_long_as_the_code_asks() -> None:
 
     assert look(it) == (WaitUntil(5 * MS),)
     put(it, "b", at_ms=1)
-    assert look(it, 1) == ()  # it still waits for the same
-    assert look(it, 4.9) == ()
+    assert look(it, 1) == (WaitUntil(5 * MS),)  # it still waits for the same
     assert look(it, 5) == (Run(("a", "b"), 2, 0, "wait"),)
+
+
+def test_a_look_that_comes_too_early_asks_for_the_same_time_again() -> None:
+    it = batcher(wait_ns=5 * MS)
+    put(it, "a")
+    look(it)
+
+    assert look(it, 4.9) == (WaitUntil(5 * MS),)
+    assert look(it, 4.9) == (WaitUntil(5 * MS),)
+    assert look(it, 5) == (Run(("a",), 1, 0, "wait"),)
 
 
 def test_a_full_batch_is_not_held() -> None:
