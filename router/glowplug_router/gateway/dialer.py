@@ -44,40 +44,60 @@ class Dialer:
         """Take the replicas of a snapshot: dial new ones, let go of those it no longer has."""
         self._listed = listed
         for id in [known for known in self._scopes if known not in listed]:
-            self._scopes.pop(id).cancel()
+            scope = self._scopes.pop(id)
             if id in self.links:
-                self.links[id].close_when_idle()
+                self.links[id].close_when_idle()  # its task ends with it
+            else:
+                scope.cancel()
         for id, (key, replica) in listed.items():
             if id not in self._scopes:
                 scope = self._scopes[id] = CancelScope()
-                self._tasks.start_soon(self._keep, id, replica.address, scope)
+                self._tasks.start_soon(self._guarded, id, replica.address, scope)
             elif id in self.links:
                 self.links[id].listed(key, replica.permits)
                 if replica.draining:
                     self.links[id].leave()
 
+    async def _guarded(self, id: str, address: str, scope: CancelScope) -> None:
+        """Keep one replica's link. Whatever goes wrong with one must not end the calls of all the others."""
+        with scope:
+            while self._is_wanted(id, scope):
+                try:
+                    await self._keep(id, address, scope)
+                except Exception:
+                    _LOG.exception("the link of replica %s broke in a way nobody foresaw", id)
+                    if id in self.links:
+                        self.links.pop(id).close()
+                    await self._clock.sleep(RETRY_MAX_NS / SECOND)
+
+    def _is_wanted(self, id: str, scope: CancelScope) -> bool:
+        return self._scopes.get(id) is scope
+
     async def _keep(self, id: str, address: str, scope: CancelScope) -> None:
         failures = 0
-        with scope:
-            while True:
-                try:
-                    link = await dial(address, lambda: self._make(id), tls=self._tls)
-                except (OSError, WireError) as error:
-                    failures += 1
-                    if failures == TOLD_AFTER:
-                        _LOG.warning("replica %s cannot be reached: %s; trying on", id, error)
-                else:
-                    await self._stay(id, link)
-                    failures = failures + 1 if link.is_cut_off else 1
-                await self._clock.sleep(backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS) / SECOND)
+        while self._is_wanted(id, scope):
+            try:
+                link = await dial(address, lambda: self._make(id), tls=self._tls)
+            except (OSError, WireError) as error:
+                failures += 1
+                if failures == TOLD_AFTER:
+                    _LOG.warning("replica %s cannot be reached: %s; trying on", id, error)
+            else:
+                await self._stay(id, link)
+                failures = failures + 1 if link.is_cut_off else 1
+            await self._clock.sleep(backoff_ns(failures, RETRY_FIRST_NS, RETRY_MAX_NS) / SECOND)
 
     def _make(self, id: str) -> DataLink:
         link = self._make_link(id)
-        key, replica = self._listed[id]
-        link.listed(key, replica.permits)
+        if id in self._listed:  # else it left while it was dialled
+            key, replica = self._listed[id]
+            link.listed(key, replica.permits)
         return link
 
     async def _stay(self, id: str, link: DataLink) -> None:
+        if id not in self._listed:
+            link.close()
+            return
         key, replica = self._listed[id]
         link.version = link.version or key
         link.phases = replica.phases
@@ -87,8 +107,8 @@ class Dialer:
         try:
             await link.gone.wait()
         finally:
-            if link.gone.is_set():
-                self.links.pop(id, None)
+            if link.gone.is_set() and self.links.get(id) is link:
+                del self.links[id]
 
     def close(self) -> None:
         """Close every link."""
