@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 /usr/bin/pyt
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 # Modules that decide: with no I/O in them, nothing excuses an untested line.
-PURE := */policy/*,*/plan.py,*/dispatch/*,*/worker/lifecycle.py,*/worker/ahead.py,*/worker/batcher.py,*/worker/costs.py,*/worker/lengths.py,*/worker/poison.py,*/wire/frames.py,*/wire/ring.py,*/digest.py
+PURE := */policy/*,*/plan.py,*/drafting/*,*/dispatch/*,*/worker/lifecycle.py,*/worker/ahead.py,*/worker/batcher.py,*/worker/costs.py,*/worker/lengths.py,*/worker/poison.py,*/wire/frames.py,*/wire/ring.py,*/digest.py
 
 .PHONY: help venv fmt lint types imports tidy check test sim cov cov-all fallbacks fuzz wheel demo clean FORCE
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
-from glowplug_router.plan import NODE_LOST_NS, plan
+from glowplug_router.drafting.draft import NODE_LOST_NS
+from glowplug_router.plan import plan
 from glowplug_router.policy.naming import replica_id
 from glowplug_router.records import (
     Drain,

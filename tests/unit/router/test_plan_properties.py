@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
-from glowplug_router.plan import NODE_LOST_NS, plan
+from glowplug_router.drafting.draft import NODE_LOST_NS
+from glowplug_router.plan import plan
 from glowplug_router.policy.rollout import max_replicas
 from glowplug_router.records import Demand, Memory, Node, Observed, Replica, Served, Start
 from glowplug_router.simulation.checkers import planned_state, working

@@ -1,0 +1,1 @@
+"""Policies of others behind our interfaces, written from their documentation."""

@@ -1,0 +1,17 @@
+"""What does a row of the policy benchmark come to?"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One figure: ours, what others came to on the same input, and what nobody could beat."""
+
+    figure: str  # its name in figures.toml, or another one where there is no target
+    value: float
+    unit: str
+    detail: str = ""  # modelled constants and which input this was: "Azure code, cold start 60 s"
+    bound: float | None = None
+    peers: dict[str, float] = field(default_factory=dict)
+    exercised: int | None = None  # for figures bounded by zero: how often the thing was tried
+    control: float | None = None  # and what the same check finds with a fault planted
