@@ -121,6 +121,10 @@ class ObjectStore(Protocol):
         """Return every digest, and when (wall time) it was last put or asked for by `missing`."""
         ...
 
+    async def sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        """Return the sizes in bytes of those that are here."""
+        ...
+
     async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
         """Keep the bytes if they have that digest; atomic, idempotent. Return the size.
 
@@ -134,7 +138,7 @@ class ObjectStore(Protocol):
         ...
 
     async def delete(self, digest: str) -> None:
-        """Forget the bytes."""
+        """Forget the bytes; they are missing before this waits for anything."""
         ...
 
     def scope(self, name: str) -> "ObjectStore":

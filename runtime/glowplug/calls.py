@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
 from glowplug.context import Answer
 from glowplug.errors import CallError, InvalidRequestError
@@ -46,8 +46,14 @@ class TypedFormat:
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, bytes]:
         """Return JSON; the bytes themselves for a lone `bytes`; a file of tensors; a form where there are files."""
+        try:
+            return self._written(self._bound(args, kwargs))
+        except InvalidRequestError as error:
+            error.hint = f"it is declared as `{self._signature()}`"
+            raise
+
+    def _written(self, values: Mapping[str, Any]) -> tuple[str, bytes]:
         contract = self.contract
-        values = self._bound(args, kwargs)
         if contract.schema.raw_body in values:
             return RAW, bytes(contract.arguments_from_values(values)[contract.schema.raw_body])
         if contract.tensors:
@@ -90,7 +96,7 @@ class TypedFormat:
         names = list(self.contract.types)
         if len(args) > len(names):
             raise InvalidRequestError(
-                f"`{self.contract.label}` takes {len(names)} arguments, not {len(args)}",
+                f"`{self.contract.label}` takes {_counted(len(names))}, not {len(args)}",
                 executed="no",
             )
         values = dict(zip(names, args, strict=False))
@@ -100,6 +106,11 @@ class TypedFormat:
                 f"`{self.contract.label}` got two values for `{twice[0]}`", executed="no"
             )
         return {**values, **kwargs}
+
+    def _signature(self) -> str:
+        types = self.contract.types
+        given = ", ".join(f"{name}: {_type_name(kind)}" for name, kind in types.items())
+        return f"{self.contract.label}({given})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,9 @@ class UntypedFormat:
             return RAW, args[0]
         if args:
             raise InvalidRequestError(
-                f"{self.label} was found by name: pass its arguments by name", executed="no"
+                f"{self.label} was found by name: pass its arguments by name",
+                executed="no",
+                hint=f"write `.remote(name=…)`; `glowplug status {self.label}` shows the names",
             )
         if len(kwargs) == 1 and all(isinstance(value, bytes) for value in kwargs.values()):
             return RAW, next(iter(kwargs.values()))
@@ -152,6 +165,16 @@ class UntypedFormat:
         return _from_json(text)
 
 
+def _counted(number: int) -> str:
+    return f"{number} argument" if number == 1 else f"{number} arguments"
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
 def _is_raw(answer: Answer) -> bool:
     return _kind(answer) == RAW
 
@@ -171,7 +194,9 @@ def _to_json(value: Any) -> bytes:
         return to_json(value, bytes_mode="base64", inf_nan_mode="strings")
     except PydanticSerializationError as error:
         raise InvalidRequestError(
-            f"the arguments cannot be written as JSON: {error}", executed="no"
+            f"the arguments cannot be written as JSON: {error}",
+            executed="no",
+            hint="pass numbers, texts, lists, dicts, bytes, arrays, dataclasses or pydantic models",
         ) from None
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
@@ -17,6 +17,7 @@ from anyio.lowlevel import RunVar
 from glowplug import context
 from glowplug.clock import SECOND, Clock, SystemClock
 from glowplug.context import Answer, Outgoing
+from glowplug.control_client import is_here
 from glowplug.detour import Detour
 from glowplug.errors import CallError, call_error
 from glowplug.events import SseReader
@@ -73,7 +74,7 @@ class HttpTransport:
         try:
             body = answer.read()
         except httpx2.HTTPError as error:
-            raise _broken(error, self.url) from error
+            raise _broken(error, self.url) from None
         headers = _headers(answer)
         if is_away(headers):
             away = read_away(body)
@@ -88,7 +89,7 @@ class HttpTransport:
         try:
             body = await answer.aread()
         except httpx2.HTTPError as error:
-            raise _broken(error, self.url) from error
+            raise _broken(error, self.url) from None
         headers = _headers(answer)
         if is_away(headers):
             away = read_away(body)
@@ -129,7 +130,7 @@ class HttpTransport:
                     return
             items.end()
         except httpx2.HTTPError as error:
-            raise _broken(error, self.url) from error
+            raise _broken(error, self.url) from None
 
     async def astream(self, outgoing: Outgoing) -> AsyncIterator[bytes]:
         """Like `stream`, without blocking."""
@@ -143,7 +144,7 @@ class HttpTransport:
                     return
             items.end()
         except httpx2.HTTPError as error:
-            raise _broken(error, self.url) from error
+            raise _broken(error, self.url) from None
         finally:
             await answer.aclose()
 
@@ -171,7 +172,7 @@ class HttpTransport:
                     return answer
                 failure = error_from_answer(answer.status_code, _headers(answer), answer.read())
             except httpx2.HTTPError as error:
-                failure = _broken(error, self.url)
+                failure = attempts.broken(error)
             self._pause(attempts.delay_s(failure))
 
     async def _asent(self, outgoing: Outgoing) -> httpx2.Response:
@@ -187,7 +188,7 @@ class HttpTransport:
                     answer.status_code, _headers(answer), await answer.aread()
                 )
             except httpx2.HTTPError as error:
-                failure = _broken(error, self.url)
+                failure = attempts.broken(error)
             await self._clock.sleep(attempts.delay_s(failure))
 
     def _client(self) -> httpx2.Client:
@@ -215,6 +216,7 @@ class _Attempts:
 
     def __init__(self, url: str, key: str, clock: Clock, outgoing: Outgoing) -> None:
         version = f"@{outgoing.version}" if outgoing.version else ""
+        self._router = url
         self._url = (
             f"{url}/{quote(outgoing.app)}/{quote(outgoing.endpoint)}{quote(version, safe='@')}"
         )
@@ -268,6 +270,13 @@ class _Attempts:
             "traceparent": call.trace if call is not None else "",
         }
         return {name: value for name, value in headers.items() if value}
+
+    def broken(self, error: httpx2.HTTPError) -> CallError:
+        """Return why this try failed; while the body is still being brought, the call has not been sent."""
+        failure = _broken(error, self._router)
+        if self.must_upload:
+            failure.executed = "no"
+        return failure
 
     def delay_s(self, error: CallError) -> float:
         """Return how long to wait before the next try; raise `error` if there is to be none."""
@@ -356,26 +365,23 @@ def _broken(error: httpx2.HTTPError, url: str) -> CallError:
     match error:
         case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             hint = "is it running? `glowplug up` starts one, `glowplug status` asks it"
-            ours = call_error(
+            return call_error(
                 "unreachable", f"no router answers at {url}: {error}", executed="no", hint=hint
             )
         case httpx2.TimeoutException():
-            ours = call_error("deadline", f"no answer from {url} in time", executed="maybe")
+            return call_error("deadline", f"no answer from {url} in time", executed="maybe")
         case _:
-            ours = call_error(
-                "unavailable", f"the connection to {url} broke: {error}", executed="maybe"
+            said = str(error) or type(error).__name__
+            return call_error(
+                "unavailable", f"the connection to {url} broke: {said}", executed="maybe"
             )
-    ours.__cause__ = error
-    return ours
 
 
 def _pool(url: str, ca: str) -> dict[str, Any]:
     """Return a client's settings. Loopback never goes through a proxy, and plain HTTP needs no certificates read."""
-    host = urlsplit(url).hostname or ""
-    is_here = host in ("localhost", "::1") or host.startswith("127.")
     return {
         "verify": verifier(url, ca),
-        "trust_env": not is_here,
+        "trust_env": not is_here(url),
         "limits": httpx2.Limits(
             max_connections=256, max_keepalive_connections=64, keepalive_expiry=30.0
         ),

@@ -43,7 +43,8 @@ def decode_request(
         return _from_file_and_query(contract, schema.files[0], body, query)
     if not body:
         return contract.arguments_from_json(b"{}")
-    accepted = "application/json, application/msgpack or multipart/form-data"
+    more = " (a part may be a .npy file), application/safetensors" if contract.tensors else ""
+    accepted = f"application/json, application/msgpack, multipart/form-data{more}"
     raise InvalidRequestError(
         f"`{contract.label}` takes {accepted}, not {kind}",
         code="unsupported_media_type",

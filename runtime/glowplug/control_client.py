@@ -26,8 +26,6 @@ class Control:
     ) -> None:
         import httpx2  # lazily: `--help` and `import glowplug` must not pay for it
 
-        host = _host(url)
-        is_here = host in {"localhost", "::1"} or host.startswith("127.")
         self.url = url.rstrip("/")
         self.key = key
         self.ca = ca
@@ -40,7 +38,7 @@ class Control:
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(read_s, connect=CONNECT_S),
             verify=verifier(url, ca),
-            trust_env=not is_here,  # what is here is reached without a proxy
+            trust_env=not is_here(url),  # what is here is reached without a proxy
         )
 
     @classmethod
@@ -166,8 +164,8 @@ class Control:
             ) from error
 
 
-def _host(url: str) -> str:
-    """Return a URL's host, or say that it is none."""
+def is_here(url: str) -> bool:
+    """Say whether a URL leads to this machine; refuse what is no URL."""
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in {"http", "https"} and parts.port != 0
@@ -175,7 +173,8 @@ def _host(url: str) -> str:
         parts, is_good = None, False
     if parts is None or not is_good or not parts.hostname:
         raise ConfigError(f"`{url}` is not a URL", hint="for example https://box.example.org")
-    return parts.hostname
+    host = parts.hostname
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _shut(sock: socket.socket) -> None:

@@ -8,7 +8,16 @@ from typing import Any, TypeVar, get_args
 from glowplug.errors import DefinitionError
 from glowplug.image import Image, environment_pairs
 from glowplug.names import app_name, endpoint_name
-from glowplug.options import Batch, EndpointOptions, Scale, Timeouts, Volume, gpus, whole_number
+from glowplug.options import (
+    CONCURRENCY_MAX,
+    Batch,
+    EndpointOptions,
+    Scale,
+    Timeouts,
+    Volume,
+    gpus,
+    whole_number,
+)
 from glowplug.spec import Auth, Class, Device, ImageSpec, Needs, Policy
 from glowplug.spec import Timeouts as TimeoutsSpec
 from glowplug.suggest import did_you_mean
@@ -86,7 +95,7 @@ def declared(options: EndpointOptions) -> Declared:
             _choice(options.get("auth", "key"), Auth, "auth"),
             _choice(options.get("priority", "standard"), Class, "priority"),
         ),
-        concurrency=whole_number(options["concurrency"], "concurrency", 1)
+        concurrency=whole_number(options["concurrency"], "concurrency", 1, CONCURRENCY_MAX)
         if "concurrency" in options
         else None,
         batch=_batch(options["batch"]) if "batch" in options else None,
@@ -113,11 +122,12 @@ def concurrency_of(asked: Declared, is_async: bool, label: str) -> int:
     concurrency = asked.concurrency or (ASYNC_CONCURRENCY if is_async else SYNC_CONCURRENCY)
     if asked.batch is not None:
         most = asked.batch.max
-        concurrency = asked.concurrency or BATCHES_HELD * most
+        usual = min(BATCHES_HELD * most, CONCURRENCY_MAX)
+        concurrency = asked.concurrency or usual
         if concurrency < most:
             raise DefinitionError(
                 f"`{label}`: concurrency={concurrency} is less than batch.max={most}: no batch would ever be full",
-                hint=f"leave out concurrency (it is then {BATCHES_HELD * most}), or write max={concurrency}",
+                hint=f"leave out concurrency (it is then {usual}), or write max={concurrency}",
             )
     target = asked.policy.target_concurrency
     if target > concurrency:

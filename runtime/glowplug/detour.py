@@ -63,13 +63,19 @@ class Detour:
         try:
             with self._client().stream("GET", absolute(self._url, away.url)) as answer:
                 if answer.status_code >= 400:
-                    raise _refused(answer, answer.read())
+                    raise error_from_answer(answer.status_code, _headers(answer), answer.read())
                 for piece in answer.iter_raw():
                     checked.take(piece)
                     yield piece
-        except httpx2.HTTPError as error:
-            raise self._broken(error, self._url) from error
+        except (httpx2.HTTPError, CallError) as error:
+            raise self._lost(error) from None
         checked.end()
+
+    def _lost(self, error: httpx2.HTTPError | CallError) -> CallError:
+        """Return why an answer cannot be had; the call itself has run, whatever became of its answer."""
+        found = error if isinstance(error, CallError) else self._broken(error, self._url)
+        found.executed = "yes"
+        return found
 
     async def afetched(self, away: AwayAnswer) -> bytes:
         """Return an answer whole."""
@@ -77,12 +83,13 @@ class Detour:
         try:
             async with self._aclient().stream("GET", absolute(self._url, away.url)) as answer:
                 if answer.status_code >= 400:
-                    raise _refused(answer, await answer.aread())
+                    body = await answer.aread()
+                    raise error_from_answer(answer.status_code, _headers(answer), body)
                 async for piece in answer.aiter_raw():
                     checked.take(piece)
                     pieces.append(piece)
-        except httpx2.HTTPError as error:
-            raise self._broken(error, self._url) from error
+        except (httpx2.HTTPError, CallError) as error:
+            raise self._lost(error) from None
         checked.end()
         return b"".join(pieces)
 
@@ -98,13 +105,6 @@ def _request(client: httpx2.Client | httpx2.AsyncClient, step: Step, pieces: Any
 async def _later(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
-
-
-def _refused(answer: httpx2.Response, body: bytes) -> CallError:
-    """Return the router's refusal; the call itself has run, whatever became of its answer."""
-    error = error_from_answer(answer.status_code, _headers(answer), body)
-    error.executed = "yes"
-    return error
 
 
 def _headers(answer: httpx2.Response) -> dict[str, str]:

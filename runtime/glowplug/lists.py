@@ -67,16 +67,25 @@ def rows_of(
     try:
         lists = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
-        raise InvalidRequestError(f"`{label}`: {error}", executed="no") from None
+        wanted = ", ".join(f"{name}=[…]" for name in names)
+        raise InvalidRequestError(
+            f"`{label}`: {error}", executed="no", hint=f"write `.remote({wanted})`"
+        ) from None
     for name, given in lists.items():
         if not isinstance(given, Sequence) or isinstance(given, str | bytes):
             raise InvalidRequestError(
-                f"`{label}` takes lists: `{name}` is {type(given).__name__}", executed="no"
+                f"`{label}` takes lists: `{name}` is {type(given).__name__}",
+                executed="no",
+                hint=f"write `{name}=[…]`, with an entry for each call",
             )
     lengths = {name: len(given) for name, given in lists.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"`{name}` has {length}" for name, length in lengths.items())
-        raise InvalidRequestError(f"`{label}` takes lists of one length: {said}", executed="no")
+        raise InvalidRequestError(
+            f"`{label}` takes lists of one length: {said}",
+            executed="no",
+            hint="give each list an entry for each call",
+        )
     count = next(iter(lengths.values()), 0)
     return [{name: given[at] for name, given in lists.items()} for at in range(count)]
 

@@ -52,6 +52,9 @@ GPU_MODELS = (
     ),
 )  # what people rent and own; a typo must not become an endpoint that never starts
 GPUS_MAX = 16  # in one machine, today
+REPLICAS_MAX = 10_000  # of one endpoint
+COUNT_MAX = 100_000  # of all else that is counted in a policy: calls that wait, free replicas
+CONCURRENCY_MAX = 10_000  # calls at once in one replica, so also in one batch
 WAIT_MAX_NS = 10 * SECOND  # of a batch; more is a slip of a unit
 
 
@@ -128,8 +131,9 @@ class Scale(ByName):
     hold: int = 100
 
     def __post_init__(self) -> None:
-        for name, least in (("min", 0), ("max", 1), ("buffer", 0), ("hold", 1)):
-            whole_number(getattr(self, name), f"scale.{name}", least)
+        whole_number(self.max, "scale.max", 1, REPLICAS_MAX)
+        for name, least in (("min", 0), ("buffer", 0), ("hold", 1)):
+            whole_number(getattr(self, name), f"scale.{name}", least, COUNT_MAX)
         if self.min > self.max:
             raise DefinitionError(
                 f"scale.min={self.min} is more than scale.max={self.max}",
@@ -222,7 +226,7 @@ class Batch(ByName):
 
     def spec(self) -> BatchSpec:
         """Return the record; the functions stay in the code."""
-        whole_number(self.max, "batch.max", 1)
+        whole_number(self.max, "batch.max", 1, CONCURRENCY_MAX)
         for name in ("weight", "key"):
             function = getattr(self, name)
             if function is not None and not callable(function):
@@ -319,10 +323,14 @@ def gpus(given: Gpus) -> tuple[int, tuple[str, ...]]:
     return counts.pop(), tuple(dict.fromkeys(model for _, model in entries))
 
 
-def whole_number(given: object, what: str, least: int) -> int:
-    """Return `given` if it is an integer of at least `least`."""
+def whole_number(given: object, what: str, least: int, most: int | None = None) -> int:
+    """Return `given` if it is an integer of at least `least`, and at most `most`."""
     if isinstance(given, int) and not isinstance(given, bool) and given >= least:
-        return given
+        if most is None or given <= most:
+            return given
+        raise DefinitionError(
+            f"{what}={given} is more than {most}", hint=f"write {least} to {most}"
+        )
     if isinstance(given, str) and given.endswith("%"):
         raise DefinitionError(
             f"{what}={given!r}: percentages are not there yet",

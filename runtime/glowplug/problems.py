@@ -29,7 +29,7 @@ PROBLEMS: dict[str, Problem] = {
         422,
         "The arguments do not fit",
         False,
-        "see `errors` for the fields, /openapi.json for the schema",
+        "`detail` says what is wrong; /openapi.json has the schema of each endpoint",
     ),
     "bad_request": Problem(400, "The request is malformed", False, "see `detail`"),
     "unsupported_media_type": Problem(
@@ -61,7 +61,7 @@ PROBLEMS: dict[str, Problem] = {
         404, "No such endpoint", False, "`glowplug status` lists what is deployed"
     ),
     "version_not_found": Problem(
-        404, "No such version", False, "`glowplug history` lists the versions"
+        404, "No such version", False, "`glowplug history APP` lists the versions"
     ),
     "method_not_allowed": Problem(405, "Endpoints take POST", False, "use POST"),
     "too_large": Problem(
@@ -195,7 +195,10 @@ PROBLEMS: dict[str, Problem] = {
         400, "The bytes do not have the digest they claim", True, "upload them again"
     ),
     "conflict": Problem(
-        409, "Somebody else changed it first", True, "look with `glowplug history` and try again"
+        409,
+        "Somebody else changed it first",
+        True,
+        "look with `glowplug history APP` and try again",
     ),
     "deploy_failed": Problem(
         409, "The new version did not pass", False, "see `detail`; the old version still serves"

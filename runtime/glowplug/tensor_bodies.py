@@ -13,7 +13,7 @@ import msgspec
 from glowplug.arrays import PLACE, Library, Sink, Source, array_of, library_of, raw_of
 from glowplug.errors import CallError, InvalidRequestError
 from glowplug.schema import Contract
-from glowplug.tensors import RawTensor, read_safetensors, write_safetensors
+from glowplug.tensors import RawTensor, read_safetensors, write_npy, write_safetensors
 
 DOCUMENT = "json"
 OUTPUT = "output"
@@ -88,6 +88,18 @@ def values_of_file(body: bytes, library: Library) -> Any:
         return _filled(_decode(metadata[DOCUMENT]), arrays) if DOCUMENT in metadata else arrays
     except (InvalidRequestError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise _bad_answer(error) from None
+
+
+def npy_of_file(body: bytes) -> bytes:
+    """Return an answer that is one array as a .npy file; raise ValueError for any other answer."""
+    try:
+        tensors, metadata = read_safetensors(body)
+        document = _decode(metadata.get(DOCUMENT, "null"))
+    except (InvalidRequestError, msgspec.MsgspecError) as error:
+        raise ValueError(f"the answer is no file of tensors: {error}") from None
+    if list(tensors) != [OUTPUT] or document not in (None, {PLACE: OUTPUT}):
+        raise ValueError("the answer is not one array")
+    return write_npy(tensors[OUTPUT])
 
 
 def library_in(values: Any) -> Library | None:

@@ -27,6 +27,7 @@ _NPY_LENGTH = Struct("<H")
 _NPY_HEADER = re.compile(
     r"\{'descr': '([^']{2,4})', 'fortran_order': False, 'shape': \(((?:\d{1,15}(?:, \d{1,15})*,?)?)\), \} *\n?"
 )
+_NPY_ALIGNMENT = 64  # of the data, as numpy itself writes it
 _ALIGNMENT = 8  # of the data: the widest element there is
 
 
@@ -156,6 +157,19 @@ def read_npy(body: bytes) -> RawTensor:
             f"the .npy file has {len(raw.data)} bytes of data, its header says {raw.size_bytes}"
         )
     return raw
+
+
+def write_npy(tensor: RawTensor) -> bytes:
+    """Return a tensor as a .npy file; raise ValueError for an element type that numpy has not."""
+    kind = next((code for code, name in _NPY_TYPES.items() if name == tensor.dtype), None)
+    if kind is None:
+        raise ValueError(f"a .npy file cannot hold {tensor.dtype}")
+    sides = "".join(f"{side}, " for side in tensor.shape).removesuffix(" ")
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sides}), }}"
+    text += " " * (-(10 + len(text) + 1) % _NPY_ALIGNMENT) + "\n"
+    return b"".join(
+        [_NPY_MAGIC, b"\x01\x00", _NPY_LENGTH.pack(len(text)), text.encode(), tensor.data]
+    )
 
 
 def malformed(why: str) -> InvalidRequestError:

@@ -79,6 +79,28 @@ async def test_what_is_kept_is_dated_by_when_it_was_last_wanted(objects: ObjectS
     assert await objects.kept() == {}
 
 
+async def test_the_sizes_of_what_is_here_are_known(objects: ObjectStore) -> None:
+    here, absent = digest(b"here"), digest(b"absent")
+    await objects.put(here, pieces(b"here"), LIMIT)
+
+    assert await objects.sizes([here, absent]) == {here: 4}
+
+
+async def test_what_is_deleted_is_missing_before_the_delete_waits(objects: ObjectStore) -> None:
+    name = digest(b"a")
+    await objects.put(name, pieces(b"a"), LIMIT)
+    seen: list[tuple[str, ...]] = []
+
+    async def look() -> None:
+        seen.append(await objects.missing([name]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await objects.delete(name)
+
+    assert seen == [(name,)]
+
+
 async def test_bytes_with_another_digest_are_refused_and_not_kept(objects: ObjectStore) -> None:
     with pytest.raises(CallError) as refused:
         await objects.put(digest(b"right"), pieces(b"wrong"), LIMIT)
@@ -206,6 +228,14 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(ConnectionResetError):
         await objects.put(digest(b"x"), broken(), LIMIT)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+async def test_a_deleted_object_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path)
+    await objects.put(digest(b"a"), pieces(b"a"), LIMIT)
+    await objects.delete(digest(b"a"))
 
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -208,6 +208,28 @@ async def test_new_code_with_the_same_load_key_is_swapped_into_the_running_rank(
         assert not (edited / "loads").exists()
 
 
+async def test_a_swap_that_the_disk_refuses_fails_its_replica_and_not_the_agent(
+    home: Home, controller: Controller, tmp_path: Path
+) -> None:
+    code = source(tmp_path / "src", LOADS)
+    fields = {"target": "app:Hello", "kind": "class", "hooks": ("load",), "load_key": "k"}
+    old = wanted(code, **fields)  # type: ignore[arg-type]  # fields of a spec
+    new = wanted(code, version="shop/Hello@2", volumes=("data",), **fields)  # type: ignore[arg-type]  # as above
+    (home.node / "volumes").mkdir(parents=True)
+    (home.node / "volumes" / "data").write_text("no folder")
+    async with agent_process(home) as agent:
+        await controller.until(lambda report: True)
+        controller.want(old)
+        await controller.residency("r1", "ready")
+
+        controller.want(replace(new, swap=True))
+        after = await controller.residency("r1", "failed")
+
+        assert after.code == "start_failed"
+        assert "shop/Hello@2 cannot be swapped in" in after.detail
+        assert agent.poll() is None
+
+
 async def test_a_second_agent_in_the_same_home_is_refused(
     home: Home, controller: Controller
 ) -> None:

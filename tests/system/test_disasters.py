@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from system.place import Answer, Place, at_once, is_alive, kill, load, place, re
 APP = """
 import os, threading, time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 import anyio
 from glowplug import Batch, Scale, endpoint, on
@@ -228,6 +230,26 @@ def test_a_crowd_that_wakes_an_endpoint_loads_it_no_more_often_than_it_may_run(
 
     assert [one.json for one in answers] == list(range(90))
     assert 1 <= notes(router).count("loaded") <= 2, "as many as scale.max"
+
+
+def test_of_a_crowd_larger_than_hold_all_that_may_wait_are_served_and_none_is_lost(
+    router: Place,
+) -> None:
+    until(lambda: not router.replicas("bad", "cold"), what="zero")
+    hold, beyond = 100, 20
+    with ExitStack() as stack:
+        calls = range(hold + beyond)
+        socks = [stack.enter_context(router.open_call("/bad/cold", {"n": n})) for n in calls]
+        answers = [Answer.of(reading(sock)) for sock in socks]
+    served = [(n, one.json) for n, one in enumerate(answers) if one.status == 200]
+    refused = [one for one in answers if one.status != 200]
+
+    assert len(served) >= hold
+    assert all(n == told for n, told in served)
+    assert refused, "more came than may wait, while it loaded"
+    for one in refused:
+        assert (one.status, one.json["code"], one.executed) == (429, "hold_full", "no"), one
+        assert int(one.headers["retry-after"]) >= 1
 
 
 def test_calls_beyond_hold_are_told_when_to_come_back_and_warm_endpoints_do_not_notice(

@@ -78,6 +78,9 @@ def test_spectrum_takes_a_file_and_writes_one(router: Place, tmp_path: Path) -> 
     found = np.frombuffer(tensors["output"].data, np.float32).reshape(tensors["output"].shape)
     assert found.mean(axis=0).argmax() * 16000 / 512 == 1000
 
+    router.run("call", "spectrum/spectrum", "-i", f"samples=@{tone}", "-o", str(tmp_path / "p.npy"))
+    assert np.array_equal(np.load(tmp_path / "p.npy"), found)
+
 
 def test_compose_asks_its_other_endpoints_through_the_gateway(router: Place) -> None:
     text = "A plug glows. A cold engine starts; the engine runs."

@@ -6,12 +6,14 @@ from pathlib import Path
 from struct import Struct
 
 import anyio
+import msgspec
 import pytest
 
-from glowplug.wire.frames import FLAG_END, FLAG_RING, Kind, encode
+from glowplug.clock import SECOND
+from glowplug.wire.frames import FLAG_END, FLAG_RING, META_MAX, Kind, encode
 from glowplug.wire.memfd import Offered, has_memfd
 from glowplug.wire.messages import Hello, Infer, Response, Trailer, pack, unpack_failure
-from system.gateway_fakes import FakeRank, RankLink
+from system.gateway_fakes import U64, FakeRank, Handler, RankLink, echo
 from system.gateway_rig import Rig, endpoint, gateway, request, until, version
 
 PLACE = Struct("<QQQ")
@@ -203,6 +205,114 @@ async def test_a_body_that_cannot_be_is_not_written(tmp_path: Path, status: int)
             said, headers = await client.head()
             assert (said, "content-length" in headers) == (status, False)
         assert not client.has_answer
+
+
+# -- at the cost of another --------------------------------------------------------------------------------
+
+
+async def two(rig: Rig, leaf: Handler) -> tuple[FakeRank, FakeRank, Infer]:
+    """Have a replica that runs a call, and one that it may call on; return how it would."""
+    caller = await rig.rank("r1", "app/echo@1", silent)
+    called = await rig.rank("r2", "app/leaf@1", leaf)
+    await rig.publish(
+        endpoint("app/echo", version(replicas=(caller.route,))),
+        endpoint("app/leaf", version(replicas=(called.route,))),
+    )
+    client = await rig.connect()
+    client.send(request("POST", "/app/echo", b"x", token=rig.token))
+    with anyio.fail_after(5):
+        await caller.arrived.wait()
+    infer = caller.calls[0][1]
+    fields = {"endpoint": "app/leaf", "parent": infer.request_id, "call_token": infer.call_token}
+    return caller, called, Infer("/leaf", **fields)  # type: ignore[arg-type]  # by name
+
+
+async def test_a_replica_that_was_not_credited_for_bytes_credits_nobody_for_them(
+    tmp_path: Path,
+) -> None:
+    def begins(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        link.begin(rid)
+        link.piece(rid, b"ten bytes.")
+
+    async with gateway(tmp_path) as rig:
+        caller, called, nested = await two(rig, begins)
+        answer = caller.links[0].call_on(nested, b"")
+        with anyio.fail_after(5):
+            await answer
+        for _ in range(2):
+            caller.links[0].send(Kind.CREDIT, 2, U64.pack(1 << 62))
+        await until(lambda: called.links[0].credits > 0)
+        await anyio.sleep(0.05)
+
+        assert called.links[0].credits == 10
+
+
+async def test_a_call_that_says_more_of_itself_than_fits_never_reaches_another_replica(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path) as rig:
+        caller, called, nested = await two(rig, echo)
+        large = msgspec.structs.replace(nested, query="x" * (META_MAX - 400))
+        with anyio.fail_after(5):
+            kind, meta, _ = await caller.links[0].call_on(large, b"")
+            assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "headers_too_large")
+            kind, _, body = await caller.links[0].call_on(nested, b"small")
+
+        assert (kind, body) == (Kind.RESPONSE, b"small")
+        assert len(called.links) == len(caller.links) == 1
+
+
+async def test_an_answer_whose_head_leaves_no_room_for_ours_ends_the_link_of_who_gave_it(
+    tmp_path: Path,
+) -> None:
+    def heady(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        link.answer(rid, body, (("x-a", "a" * (META_MAX - 100)),))
+
+    async with gateway(tmp_path) as rig:
+        caller, called, nested = await two(rig, heady)
+        with anyio.fail_after(5):
+            kind, meta, _ = await caller.links[0].call_on(nested, b"")
+
+        assert (kind, unpack_failure(meta).code) == (Kind.ERROR, "replica_lost")
+        assert called.was_left.is_set()
+        assert not caller.was_left.is_set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rid", "meta"),
+    [
+        (Kind.CREDIT, 2, b"\x01"),
+        (Kind.RESPONSE, 1, b"\x92\xcc\xc8\x91\x92\xa1\xff\xa1a"),  # a header's name is no UTF-8
+    ],
+    ids=["a short number", "a name of no text"],
+)
+async def test_what_cannot_be_read_is_told_and_the_end_of_the_link(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Kind, rid: int, meta: bytes
+) -> None:
+    async with gateway(tmp_path) as rig:
+        caller, _, nested = await two(rig, silent)
+        caller.links[0].call_on(nested, b"")
+        await until(lambda: len(rig.ranks["r2"].calls) == 1)
+        caller.links[0].send(kind, rid, meta, b"", FLAG_END)
+        with anyio.fail_after(5):
+            await caller.was_left.wait()
+
+        assert "cut off replica r1" in caplog.text
+
+
+@pytest.mark.parametrize(("said_ns", "counted_ns"), [(1 << 62, 300 * SECOND), (-(1 << 62), 0)])
+async def test_a_call_counts_for_no_longer_than_calls_may_run(
+    tmp_path: Path, said_ns: int, counted_ns: int
+) -> None:
+    def lies(link: RankLink, rid: int, infer: Infer, body: bytes) -> None:
+        link.answer(rid, body, run_ns=said_ns)
+
+    async with gateway(tmp_path) as rig:
+        await rig.serve_one(lies)
+        assert (await rig.post()).status == 200
+        await until(lambda: any(d.completed for r in rig.controller.reports for d in r.demands))
+
+        assert rig.controller.reports[-1].demands[0].service_ns == counted_ns
 
 
 # -- too much --------------------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ anything behind it on the connection, which ends; after each row another client 
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from glowplug.clock import MILLISECOND, SECOND, SystemClock
+from glowplug.clock import MILLISECOND
 from glowplug_router.gateway.settings import GatewaySettings
 from system.gateway_fakes import FakeRank, Handler, RankLink, echo
 from system.gateway_rig import Client, Rig, endpoint, gateway, version
@@ -352,48 +352,3 @@ async def test_any_cut_of_a_request_into_pieces_is_the_same_request(tmp_path: Pa
             assert (await client.reply()).body == b"hello"
 
         assert len(rank.calls) == len(data) - 1
-
-
-# -- a crowd of slow clients ---------------------------------------------------------------------------
-
-SLOW_CLIENTS = 200
-CALLS = 400
-
-
-async def test_two_hundred_slow_clients_hold_nobody_up(tmp_path: Path) -> None:
-    settings = replace(HASTY, head_ns=10 * SECOND)  # none of them is ended while the calls are made
-    async with gateway(tmp_path, settings) as rig:
-        await served(rig)
-        alone = await _latencies_ms(rig)
-        crowd = [await rig.connect() for _ in range(SLOW_CLIENTS)]
-        dripping = asyncio.ensure_future(_drip(crowd))
-        beside = await _latencies_ms(rig)
-        dripping.cancel()
-
-        print(
-            f"\np99 of {CALLS} calls: {alone[int(CALLS * 0.99)]:.2f} ms alone,"
-            f" {beside[int(CALLS * 0.99)]:.2f} ms beside {SLOW_CLIENTS} slow clients"
-        )
-        assert len(beside) == CALLS
-        assert not any(client.has_answer for client in crowd)
-
-
-async def _drip(crowd: list[Client]) -> None:
-    for client in crowd:
-        client.send(POST + b"X-A: ")
-    while True:
-        for client in crowd:
-            client.send(b"a")
-            await asyncio.sleep(1 / SLOW_CLIENTS)  # each sends a byte a second
-
-
-async def _latencies_ms(rig: Rig) -> list[float]:
-    client = await rig.connect()
-    clock, took = SystemClock(), []
-    for _ in range(CALLS):
-        began_ns = clock.now_ns()
-        client.send(GOOD)
-        assert (await client.reply()).status == 200
-        took.append((clock.now_ns() - began_ns) / MILLISECOND)
-        await asyncio.sleep(0.002)
-    return sorted(took)

@@ -11,12 +11,12 @@ import anyio
 import pytest
 
 from glowplug.clock import SECOND, SystemClock
-from glowplug.payloads import ANSWER_TYPE, LINK_PATH
+from glowplug.payloads import ANSWER_TYPE, LINK_PATH, WINDOW_BYTES
 from glowplug.wire.channel import Exchange
 from glowplug.wire.frames import Kind
 from glowplug.wire.messages import Infer, unpack_failure, unpack_response
 from glowplug_router.signatures import EXPIRES_NS, Payload, SignedObject, Signer, scope_of
-from system.gateway_fakes import FakeRank, RankLink
+from system.gateway_fakes import U64, FakeRank, RankLink
 from system.gateway_rig import TOKEN_SECRET, Client, Rig, gateway, request
 
 SIGNER = Signer(TOKEN_SECRET)
@@ -65,8 +65,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(rig: Rig, **headers: str) -> AsyncIterator[Running]:
-    rank = await rig.serve_one(silent)
+async def running(
+    rig: Rig, speaks: type[RankLink] = RankLink, **headers: str
+) -> AsyncIterator[Running]:
+    rank = await rig.serve_one(silent, speaks=speaks)
     client = await rig.connect()
     client.send(request("POST", "/app/echo", token=rig.token, **headers))
     with anyio.fail_after(5):
@@ -81,7 +83,7 @@ async def running(rig: Rig, **headers: str) -> AsyncIterator[Running]:
 async def test_a_reference_reaches_the_replica_as_digest_and_size(tmp_path: Path) -> None:
     async with gateway(tmp_path) as rig:
         headers = {"Glowplug_Payload": reference(), "Accept": f"text/plain, {ANSWER_TYPE}"}
-        async with running(rig, **headers) as call:
+        async with running(rig, RankLink, **headers) as call:
             assert (call.infer.payload, call.infer.offload) == (f"{DIGEST} 7", True)
 
 
@@ -189,6 +191,43 @@ async def test_what_a_lost_replica_was_fetching_is_let_go(tmp_path: Path) -> Non
             call.rank.links[0].abort()
             await left.wait()
         task.cancel()
+
+
+class Counts(RankLink):
+    """A replica that fetches, and says that it has taken far more than it got."""
+
+    fetched = 0
+
+    def frame(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
+        if kind == Kind.CHUNK:
+            self.fetched += len(body)
+        super().frame(kind, flags, rid, meta, body)
+
+
+async def test_a_replica_that_credits_what_it_never_got_has_no_more_on_its_way(
+    tmp_path: Path,
+) -> None:
+    async def large(exchange: Exchange) -> None:
+        out = exchange.begin()
+        for _ in range(32):
+            await out.write(bytes(128 * 1024))
+        out.end()
+
+    async with (
+        gateway(tmp_path) as rig,
+        running(rig, speaks=Counts, Glowplug_Payload=reference()) as call,
+    ):
+        rig.controller.streams = large
+        link = call.rank.links[0]
+        assert isinstance(link, Counts)
+        await call.ask()
+        link.send(Kind.CREDIT, 2, U64.pack(1 << 62))
+        with anyio.fail_after(5):
+            while link.fetched < WINDOW_BYTES:  # noqa: ASYNC110  # a link has no event for it
+                await anyio.sleep(0.005)
+        await anyio.sleep(0.1)
+
+        assert link.fetched <= 2 * WINDOW_BYTES
 
 
 # -- signed URLs ------------------------------------------------------------------------------------------------

@@ -289,6 +289,48 @@ async def test_the_pieces_of_bodies_are_bounded_with_all_others(tmp_path: Path) 
         await has_held(rig, 1)
 
 
+@pytest.mark.parametrize("retry_safe", [False, True])
+async def test_calls_made_by_an_attempt_that_is_lost_are_told_to_stop(
+    tmp_path: Path, retry_safe: bool
+) -> None:
+    async with gateway(tmp_path) as rig:
+        one, two = [await rig.rank(name, "app/echo@1", silent) for name in ("r1", "r2")]
+        leaf = await rig.rank("r3", "app/leaf@1", silent, permits=1)
+        await rig.publish(
+            endpoint("app/echo", version(replicas=(one.route, two.route), retry_safe=retry_safe)),
+            endpoint("app/leaf", version(replicas=(leaf.route,), permits=1, max_replicas=1)),
+        )
+        client = await rig.connect()
+        client.send(request("POST", "/app/echo", b"x", token=rig.token))
+        await until(lambda: bool(one.calls or two.calls))
+        first, other = (one, two) if one.calls else (two, one)
+        asked = first.calls[0][1]
+        for _ in range(2):  # of these one runs, and one waits
+            first.links[0].call_on(
+                Infer(
+                    "/leaf",
+                    endpoint="app/leaf",
+                    parent=asked.request_id,
+                    call_token=asked.call_token,
+                ),
+                b"deep",
+            )
+        await until(lambda: queued(rig, "app/leaf@1")[-1:] == [1])
+        first.links[0].abort()
+        await leaf.was_cancelled.wait()
+        leaf.links[0].fail(leaf.calls[0][0], "cancelled", executed="yes")
+
+        await until(lambda: queued(rig, "app/leaf@1")[-1:] == [0])
+        await until(lambda: bool(other.calls) == retry_safe)
+        assert len(leaf.calls) == len(leaf.cancelled) == 1
+
+
+def queued(rig: Rig, key: str) -> list[int]:
+    """Return how many calls of a version waited, as the controller was told."""
+    demands = [one for report in rig.controller.reports for one in report.demands]
+    return [one.queued for one in demands if one.key == key]
+
+
 async def test_calls_may_be_eight_deep_and_no_deeper(tmp_path: Path) -> None:
     outcomes: list[str] = []
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from glowplug_router.dispatch import QUEUE_PER_PERMIT
 from system.place import WAIT_S, Answer, Place, at_once, is_alive, kill, place, reading, until
 
 APP = """
@@ -37,6 +38,11 @@ async def sleeps(mark: str, seconds: float) -> str:
 @endpoint(scale=kept, concurrency=1)
 def naps(mark: str, seconds: float) -> str:
     note(mark)
+    time.sleep(seconds)
+    return mark
+
+@endpoint(scale=kept, concurrency=1)
+def crowded(mark: str, seconds: float) -> str:
     time.sleep(seconds)
     return mark
 
@@ -97,9 +103,18 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def noted(router: Place) -> dict[str, float]:
     """Return what the code itself wrote down, and when."""
+    return {mark: float(at) for mark, _, at in notes(router)}
+
+
+def runs(router: Place) -> Counter[str]:
+    """Return how often each call began to run, as the code itself wrote down."""
+    return Counter(mark for mark, _, _ in notes(router))
+
+
+def notes(router: Place) -> list[tuple[str, str, str]]:
     file = router.home / "notes"
     lines = file.read_text().splitlines() if file.exists() else []
-    return {mark: float(at) for mark, _, at in (line.rpartition(" ") for line in lines)}
+    return [line.rpartition(" ") for line in lines]
 
 
 def only_rank(router: Place, endpoint: str) -> int:
@@ -165,14 +180,19 @@ def test_s1_a_call_whose_replica_is_frozen_is_answered(router: Place) -> None:
 
 def test_s1_calls_in_front_of_a_full_queue_are_answered(router: Place) -> None:
     body = {"mark": "s1 full", "seconds": 1}
-    answers = at_once([partial(ends, router, "naps", body, 2.0) for _ in range(12)])
+    calls = 1 + QUEUE_PER_PERMIT + 20  # one runs, so many wait, and then there is no place
+    answers = at_once([partial(ends, router, "crowded", body, 2.0) for _ in range(calls)])
     outcomes = Counter(
         (one.status, one.json["code"] if one.status != 200 else "") for one in answers
     )
-    print(f"\nS1: 12 calls of 1 s each with 2 s to live: {dict(outcomes)}")
+    print(f"\nS1: {calls} calls of 1 s each with 2 s to live: {dict(outcomes)}")
 
     assert set(outcomes) <= {(200, ""), (504, "deadline"), (503, "infeasible"), (429, "overloaded")}
     assert outcomes[200, ""] >= 1
+    assert outcomes[504, "deadline"] >= 1
+    assert outcomes[429, "overloaded"] >= 1, "the queue was never full"
+    assert sum(one.executed != "no" for one in answers) <= 3, "one a second, and one is cut short"
+    assert all(int(one.headers["retry-after"]) >= 1 for one in answers if one.status == 429)
 
 
 def test_s1_a_call_whose_start_fails_is_answered(router: Place) -> None:
@@ -225,12 +245,13 @@ def test_s2_no_means_that_it_never_ran_and_yes_that_it_did(router: Place) -> Non
     answers = dict(zip(marks, at_once([partial(call, mark) for mark in marks]), strict=True))
     stop.set()
     killer.join()
-    ran = noted(router)
+    ran, begun = noted(router), runs(router)
     said = Counter(one.executed for one in answers.values())
     print(f"\nS2: of {len(marks)} calls under kills and deadlines, executed: {dict(said)}")
 
     for mark, answer in answers.items():
-        assert int(answer.headers["glowplug-attempts"]) >= 0, answer
+        attempts = int(answer.headers["glowplug-attempts"])
+        assert attempts >= max(begun[mark], answer.executed != "no"), (mark, answer)
         match answer.executed:
             case "no":
                 assert mark not in ran, (mark, answer)

@@ -245,3 +245,17 @@ async def test_a_store_that_is_full_is_the_answer(tmp_path: Path) -> None:
         rank.gateway.send(Kind.ERROR, stream, full, b"", FLAG_END)
 
         assert (await rank.gateway.refused(rid))[:2] == ("disk_full", "yes")
+
+
+@pytest.mark.parametrize("nonsense", [b"{}", b"\xff", b""])
+async def test_a_gateway_that_does_not_say_where_an_answer_lies_is_asked_once(
+    tmp_path: Path, nonsense: bytes
+) -> None:
+    async with ready(launch_of(tmp_path, MAKE)) as rank:
+        rid = rank.gateway.open(*make(OFFLOAD_MIN_BYTES + 1, offload=True))
+        stream, _ = await asked(rank)
+        rank.gateway.send(Kind.RESPONSE, stream, pack(Response()), nonsense, FLAG_END)
+
+        assert (await rank.gateway.refused(rid))[:2] == ("internal", "yes")
+        assert (await rank.stats()).inflight == 0
+        assert not rank.gateway.asked

@@ -45,7 +45,12 @@ class Access:
         )
         if problem or not 0 <= asked.expires_s <= EXPIRES_MAX_S:
             limits = f"expires_s must be 0 (never) to {EXPIRES_MAX_S}"
-            raise call_error("invalid_request", problem or limits, executed="no")
+            raise call_error(
+                "invalid_request",
+                problem or limits,
+                executed="no",
+                hint="`glowplug keys create --help` shows the forms",
+            )
         if sum(not key.revoked for key in catalog.keys) >= KEYS_MAX:
             message = f"there are already {KEYS_MAX} keys"
             raise call_error(
@@ -86,7 +91,10 @@ class Access:
             value = body.decode()
         except UnicodeDecodeError:
             raise call_error(
-                "invalid_request", f"the value of {name} is not UTF-8", executed="no"
+                "invalid_request",
+                f"the value of {name} is not UTF-8",
+                executed="no",
+                hint="encode it first, for example with base64",
             ) from None
         await self._parts.secrets.set(name, value)
         return answer({"name": name})

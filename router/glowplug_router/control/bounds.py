@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from glowplug.artifact import Bundle
+from glowplug.clock import SECOND
 from glowplug.errors import CallError, DefinitionError, call_error
 from glowplug.names import resource_name
-from glowplug.options import WAIT_MAX_NS
+from glowplug.options import CONCURRENCY_MAX, COUNT_MAX, WAIT_MAX_NS
 from glowplug.spec import EndpointSpec, Json, Policy, Schema
 from glowplug.units import DURATION_MAX_NS
 
-COUNT_MAX = 100_000  # of replicas, free replicas, calls that wait
-CONCURRENCY_MAX = 10_000  # calls at once in one replica
 GPUS_MAX = 64  # of one replica
 INTEGER_MAX = 2**53 - 1  # what every JSON reader holds exactly
 DEPTH_MAX = 64  # of a schema or an example; each level is one of recursion when a document is made
@@ -44,7 +43,7 @@ def check_policy(policy: Policy) -> None:
         _within("batch.wait_ns", batch.wait_ns, 0, WAIT_MAX_NS)
     target = policy.target_concurrency
     if not math.isfinite(target) or not 0 <= target <= CONCURRENCY_MAX:
-        raise refused(f"target_concurrency={target!r}: use 0 to {CONCURRENCY_MAX}")
+        raise refused(f"target_concurrency={target!r}", f"use 0 to {CONCURRENCY_MAX}")
 
 
 def check_spec(spec: EndpointSpec) -> None:
@@ -101,8 +100,16 @@ def refused(message: str, hint: str = "") -> CallError:
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise refused(f"{name}={str(value)[:40]}: use {least} to {most}")
+    if least <= value <= most:
+        return
+    if name.endswith("_ns"):
+        plain = name.removesuffix("_ns")
+        raise refused(f"{plain}={_seconds(value)}", f"use {_seconds(least)} to {_seconds(most)}")
+    raise refused(f"{name}={str(value)[:40]}", f"use {least} to {most}")
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / SECOND:g} s" if abs(ns) < 100 * SECOND else f"{str(ns // SECOND)[:40]} s"
 
 
 def _check_variables(where: str, pairs: Sequence[tuple[str, str]]) -> None:

@@ -4,6 +4,7 @@ Each tenant's payloads lie in a scope of their own, by digest. What nobody asked
 has outstanding is bounded, so that one cannot fill the disk for all.
 """
 
+import re
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ SWEEP_S = 10 * MINUTE / SECOND
 CHANNEL_PATH = "/-/payload"  # gateway → controller
 _LOG = logger("glowplug.controller")
 _RAW = "application/octet-stream"
+_SIZE = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
 class _Announced(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,15 +57,29 @@ class Payloads:
         tenant: str = request.state.key.tenant
         scope = scope_of(tenant)
         store = self._parts.objects.scope(scope)
-        is_missing = await store.missing([asked.digest])  # refuses what is no digest
-        self._reserve(scope, asked.digest, asked.size_bytes)
         until_ns = self._parts.clock.wall_ns() + EXPIRES_NS
-        payload = Payload(asked.digest, asked.size_bytes)
-        upload = store.signed_put(asked.digest, asked.size_bytes, until_ns) if is_missing else None
-        reference = self._signer.reference(tenant, payload, until_ns)
-        return answer(
-            {"reference": reference, "upload": upload, "expires_s": EXPIRES_NS // SECOND}, 201
+        upload = store.signed_put(asked.digest, asked.size_bytes, until_ns)  # refuses no digest
+        # Before anybody looks whether it is here: what is reserved is not swept.
+        self._reserve(scope, asked.digest, asked.size_bytes)
+        is_missing = await store.missing([asked.digest])
+        if not is_missing:
+            await self._check_size(store, scope, asked)
+        reference = self._signer.reference(
+            tenant, Payload(asked.digest, asked.size_bytes), until_ns
         )
+        shown = {
+            "reference": reference,
+            "upload": upload if is_missing else None,
+            "expires_s": EXPIRES_NS // SECOND,
+        }
+        return answer(shown, 201)
+
+    async def _check_size(self, store: ObjectStore, scope: str, asked: _Announced) -> None:
+        """Refuse another size than that of the object that is here, or it would lie here uncounted."""
+        size_bytes = (await store.sizes([asked.digest])).get(asked.digest, asked.size_bytes)
+        if size_bytes != asked.size_bytes:
+            self._keep(scope, asked.digest, size_bytes)
+            raise _other_size(asked.digest, size_bytes, asked.size_bytes)
 
     # -- signed URLs -----------------------------------------------------------------------------
 
@@ -80,6 +96,8 @@ class Payloads:
                 retry_after_s=BUSY_S,
                 hint="announce it again: once it is here, nothing needs to be sent",
             )
+        # The announcement is forgotten when the controller restarts, and its URL is still good.
+        self._reserve(one.scope, one.digest, one.size_bytes)
         self._uploads.add(upload)
         try:
             size = await store.put(one.digest, request.stream(), one.size_bytes)
@@ -89,6 +107,7 @@ class Payloads:
             ) from None
         finally:
             self._uploads.discard(upload)
+        self._keep(one.scope, one.digest, one.size_bytes)
         return answer({"digest": one.digest, "size_bytes": size})
 
     async def get(self, request: Request) -> Response:
@@ -110,10 +129,12 @@ class Payloads:
         infer = exchange.infer
         digest, _, size = infer.query.partition(" ")
         try:
-            if infer.method == "PUT":
+            if infer.method != "PUT":
+                await self._send(exchange, digest)
+            elif _SIZE.fullmatch(size):
                 await self._take(exchange, digest, int(size))
             else:
-                await self._send(exchange, digest)
+                exchange.fail("bad_request", f"{size[:80]!r} is no size of a payload")
         except GlowplugError as error:
             exchange.fail(error.code, error.message)
 
@@ -129,9 +150,11 @@ class Payloads:
 
     async def _take(self, exchange: Exchange, digest: str, size_bytes: int) -> None:
         scope = scope_of(exchange.infer.tenant)
-        self._reserve(scope, digest, size_bytes)
         store = self._parts.objects.scope(scope)
+        store.signed_get(digest, size_bytes, 0)  # refuses no digest, before it is counted
+        self._reserve(scope, digest, size_bytes)
         await store.put(digest, aiter(exchange.body), size_bytes)
+        self._keep(scope, digest, size_bytes)
         until_ns = self._parts.clock.wall_ns() + EXPIRES_NS
         url = store.signed_get(digest, size_bytes, until_ns)
         exchange.respond(to_json({"url": url, "expires_s": EXPIRES_NS // SECOND}))
@@ -158,12 +181,7 @@ class Payloads:
         held = self._held(scope, now_ns)
         known_bytes, _ = held.pop(digest, (size_bytes, 0))
         if known_bytes != size_bytes:
-            raise call_error(
-                "bad_request",
-                f"{digest[:80]} has been announced with {known_bytes} bytes, and now with {size_bytes}",
-                executed="no",
-                hint="a digest has one size: announce the body's own",
-            )
+            raise _other_size(digest, known_bytes, size_bytes)
         total_bytes = sum(size for size, _ in held.values()) + size_bytes
         if total_bytes > OUTSTANDING_MAX_BYTES or len(held) >= OPEN_MAX:
             soonest_ns = min(until_ns for _, until_ns in held.values()) - now_ns
@@ -175,16 +193,29 @@ class Payloads:
                 retry_after_s=soonest_ns / SECOND,
                 hint="they go an hour after they were last used",
             )
-        held[digest] = (size_bytes, now_ns + HOUR)
         self._outstanding[scope] = held
+        self._keep(scope, digest, size_bytes)
+
+    def _keep(self, scope: str, digest: str, size_bytes: int) -> None:
+        """Count a payload from now on for as long as it may lie here."""
+        until_ns = self._parts.clock.wall_ns() + HOUR
+        self._outstanding.setdefault(scope, {})[digest] = (size_bytes, until_ns)
 
     def _held(self, scope: str, now_ns: int) -> dict[str, tuple[int, int]]:
         """Return what a tenant has announced within the hour."""
         held = self._outstanding.get(scope, {})
         return {name: one for name, one in held.items() if one[1] > now_ns}
 
+    def _is_held(self, scope: str, digest: str, now_ns: int) -> bool:
+        _, until_ns = self._outstanding.get(scope, {}).get(digest, (0, 0))
+        return until_ns > now_ns
+
     async def sweep_forever(self) -> None:
-        """Remove what nobody asked for within the hour, until cancelled."""
+        """Count what is here from before, then remove what nobody asked for within the hour, until cancelled."""
+        try:
+            await self.recall()
+        except (OSError, GlowplugError) as error:
+            _LOG.warning("payloads from before are not counted", error=str(error))
         while True:
             await self._parts.clock.sleep(SWEEP_S)
             try:
@@ -192,14 +223,26 @@ class Payloads:
             except (OSError, GlowplugError) as error:
                 _LOG.warning("old payloads stay for now", error=str(error))
 
+    async def recall(self) -> None:
+        """Count what the controller before this one was sent: a restart gives nobody a second quota."""
+        objects = self._parts.objects
+        for scope in await objects.scopes():
+            store = objects.scope(scope)
+            asked_ns = await store.kept()
+            sizes = await store.sizes(tuple(asked_ns))
+            found = {name: (size, asked_ns[name] + HOUR) for name, size in sizes.items()}
+            self._outstanding[scope] = found | self._outstanding.get(scope, {})
+
     async def sweep(self) -> None:
         """Remove what nobody asked for within the hour."""
         objects, now_ns = self._parts.objects, self._parts.clock.wall_ns()
         for scope in await objects.scopes():
             store: ObjectStore = objects.scope(scope)
             for digest in orphans(await store.kept(), (), now_ns):
-                await store.delete(digest)
-                _LOG.info("removed a payload that nobody uses", digest=digest)
+                # It may have been announced since `kept` looked.
+                if not self._is_held(scope, digest, now_ns):
+                    await store.delete(digest)
+                    _LOG.info("removed a payload that nobody uses", digest=digest)
         kept = {scope: self._held(scope, now_ns) for scope in self._outstanding}
         self._outstanding = {scope: held for scope, held in kept.items() if held}
 
@@ -208,6 +251,15 @@ async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[b
     yield first
     async for piece in pieces:
         yield piece
+
+
+def _other_size(digest: str, known_bytes: int, size_bytes: int) -> CallError:
+    return call_error(
+        "bad_request",
+        f"{digest[:80]} has been announced with {known_bytes} bytes, and now with {size_bytes}",
+        executed="no",
+        hint="a digest has one size: announce the body's own",
+    )
 
 
 def _gone(error: CallError, digest: str) -> NoReturn:

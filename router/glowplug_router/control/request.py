@@ -10,6 +10,7 @@ import msgspec
 from glowplug.artifact import MANIFEST_SCHEMA, Bundle, Release
 from glowplug.errors import DefinitionError, call_error
 from glowplug.names import app_name, endpoint_name
+from glowplug.options import REPLICAS_MAX
 from glowplug.spec import EndpointDecl, Policy
 from glowplug_router.control.bounds import check_bundle, check_policy, check_spec, refused
 from glowplug_router.control.digest import version_digest
@@ -18,7 +19,6 @@ from glowplug_router.ports import ObjectStore
 from glowplug_router.records import Version
 
 ENDPOINTS_MAX = 200  # of one app
-REPLICAS_MAX = 10_000  # of one endpoint
 _release = msgspec.json.Decoder(Release).decode
 _canonical = msgspec.json.Encoder(order="sorted").encode  # as the packager writes a manifest
 

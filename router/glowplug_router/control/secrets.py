@@ -35,7 +35,8 @@ class FileSecrets:
         """Keep a value under a name that can be an environment variable."""
         if not NAME.fullmatch(name):
             message = f"{name[:80]!r} cannot name a secret: use letters, digits and _"
-            raise call_error("invalid_request", message, executed="no")
+            hint = "for example `glowplug secrets set API_TOKEN`"
+            raise call_error("invalid_request", message, executed="no", hint=hint)
         if len(value.encode()) > VALUE_MAX_BYTES:
             raise call_error(
                 "too_large", f"the value of {name} is over {VALUE_MAX_BYTES} bytes", executed="no"
@@ -44,7 +45,10 @@ class FileSecrets:
             kept = await to_thread.run_sync(self._load)
             if name not in kept and len(kept) >= COUNT_MAX:
                 raise call_error(
-                    "invalid_request", f"there are already {COUNT_MAX} secrets", executed="no"
+                    "invalid_request",
+                    f"there are already {COUNT_MAX} secrets",
+                    executed="no",
+                    hint="remove some: `glowplug secrets list`",
                 )
             await to_thread.run_sync(self._save, {**kept, name: value})
 

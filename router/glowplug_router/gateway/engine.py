@@ -359,15 +359,15 @@ class Engine:
         is_fault: bool = False,
     ) -> None:
         now_ns = self._clock.now_ns()
-        service_ns = 0
+        service_ns = held_ns = 0
         if executed != "no":
             service_ns = now_ns - call.sent_ns
-            held_ns = 0
             for name, ns in timings:
                 if name == "run":
-                    service_ns = ns
+                    service_ns = call.lane.within(ns)
                 elif name == "batch":
-                    held_ns = ns  # its permit was taken while it waited for the batch before: that is load, too
+                    # Its permit was taken while it waited for the batch before: load, too.
+                    held_ns = call.lane.within(ns)
             tally = call.lane.tally
             tally.completed += 1
             tally.service_ns += service_ns + held_ns

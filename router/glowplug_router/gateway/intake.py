@@ -5,6 +5,7 @@ in as that one was; a large body goes around the parser, into its own memory.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +41,13 @@ if TYPE_CHECKING:
 DISCARD_MAX = 64 * 1024  # a refused body up to this is read to its end, and the connection lives on
 LINGER_BYTES = 256 * 1024 * 1024  # a refused larger one is dropped up to this, then cut off
 SILENT_MAX = 512 * 1024  # bytes in a body's place that are no body: chunk extensions, trailers
-SPLIT_MIN = (
-    16 * 1024
-)  # a read of this size may begin a large body: the parser is given the head alone
+# A read of this size may begin a large body: the parser is given the head alone.
+SPLIT_MIN = 16 * 1024
 
 Turn = Exchange | AsgiTurn
 
 
-class Intake(HttpToolsProtocol):
+class Intake(HttpToolsProtocol, ABC):
     """The reading half of a connection."""
 
     def __init__(
@@ -80,15 +80,17 @@ class Intake(HttpToolsProtocol):
 
     # -- what the guard does -----------------------------------------------------------------------------
 
+    @abstractmethod
     def _queue(self, turn: Turn) -> None:
-        raise NotImplementedError
+        """Let a turn begin when those before it are answered."""
 
+    @abstractmethod
     def _refuse_rest(self, trouble: Trouble) -> None:
-        raise NotImplementedError
+        """Refuse what is being read; nothing more is."""
 
+    @abstractmethod
     def answered(self, turn: Turn) -> None:
         """Go on after an answer."""
-        raise NotImplementedError
 
     # -- bytes -------------------------------------------------------------------------------------------
 
@@ -204,9 +206,7 @@ class Intake(HttpToolsProtocol):
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if (
-            self._is_deaf
-        ):  # what follows a refusal in the same packet must never be taken for a request
+        if self._is_deaf:  # what follows a refusal in the same packet is never a request
             return
         self._phase = "body"
         self._since_ns = self._body_since_ns = self.front.coarse_ns

@@ -7,12 +7,12 @@ import secrets
 from collections.abc import Callable
 from struct import Struct
 
-import msgspec
 from msgspec.structs import replace
 
 from glowplug.errors import WireError
-from glowplug.wire.frames import FLAG_END, Kind
+from glowplug.wire.frames import FLAG_END, META_MAX, Kind
 from glowplug.wire.messages import (
+    MALFORMED,
     Hello,
     Infer,
     Response,
@@ -32,6 +32,9 @@ _HELLO, _INFER, _RESPONSE, _CHUNK, _END, _ERROR = map(
     int, (Kind.HELLO, Kind.INFER, Kind.RESPONSE, Kind.CHUNK, Kind.END, Kind.ERROR)
 )
 AHEAD_MAX = 64  # calls beyond the permits, whatever a replica says
+HEAD_MAX = (
+    META_MAX - 1024
+)  # bytes of an answer's head: what is put to it for another replica must fit, too
 OWED_MAX = 1024 * 1024  # bytes of one stream without credit: four times its window
 _BODILESS = (204, 304)
 _NO_TRAILER = unpack_trailer(pack([]))
@@ -70,6 +73,7 @@ class DataLink(FrameProtocol):
         self._next = 1
         self._key = ""  # the version that the snapshot lists it for; "" where nobody told
         self._permits_max = 0  # 0: no bound
+        self._permits = 0  # calls that it runs at once
         self._said: Hello | None = None  # while it takes calls
         # It goes out with every call. Code inside a call calls on by it, and by the id of a call that is in flight on
         # this very connection: what one rank knows is of no use to another, or when the connection is gone.
@@ -129,8 +133,10 @@ class DataLink(FrameProtocol):
 
     def credit(self, call: Call, size: int) -> None:
         """Say that bytes of a streamed answer were taken."""
-        call.owed = max(0, call.owed - size)
-        self.send(Kind.CREDIT, call.rid, _U64.pack(size))
+        size = min(size, call.owed)  # another replica may take them, and say anything
+        if size:
+            call.owed -= size
+            self.send(Kind.CREDIT, call.rid, _U64.pack(size))
 
     # -- frames --------------------------------------------------------------------------------------
 
@@ -149,6 +155,8 @@ class DataLink(FrameProtocol):
                 call = self.pending.get(rid)
                 if call is None:
                     return
+                if len(meta) > HEAD_MAX:
+                    raise WireError(f"the head of an answer has {len(meta)} bytes")
                 if kind == _RESPONSE and flags & FLAG_END:
                     self._whole(call, unpack_response(meta), body)
                 else:
@@ -157,7 +165,7 @@ class DataLink(FrameProtocol):
                 self._greeted(unpack_hello(meta))
             else:
                 self._inbox.take(self, kind, flags, rid, meta, body)
-        except (msgspec.MsgspecError, WireError) as error:
+        except MALFORMED as error:
             self.is_cut_off = True
             _LOG.warning("cut off replica %s: %s", self.replica, error)
             self.abort()
@@ -168,7 +176,7 @@ class DataLink(FrameProtocol):
             raise WireError(f"status {response.status} is no answer, or a second one")
         del self.pending[call.rid]
         if response.batch > 0:
-            call.lane.tally.batch(response.batch, response.flush)
+            self._count(call, response)
         self._engine.whole(call, response, body)
         if self._when_idle is not None and not self.pending:
             self._when_idle()
@@ -180,7 +188,7 @@ class DataLink(FrameProtocol):
             if call.begun or not 200 <= status <= 599 or status in _BODILESS:
                 raise WireError(f"status {status} begins no stream, or a second one")
             if response.batch > 0:
-                call.lane.tally.batch(response.batch, response.flush)
+                self._count(call, response)
             call.owed = len(body)
             self._engine.begin(call, response, body)
         elif kind == _CHUNK and not flags & FLAG_END:
@@ -192,6 +200,10 @@ class DataLink(FrameProtocol):
         elif kind == _ERROR:
             self._end(call.rid)
             self._engine.fail(call, unpack_failure(meta), body)
+
+    def _count(self, call: Call, response: Response) -> None:
+        most = max(1, self._permits)
+        call.lane.tally.batch(min(response.batch, most), response.flush)
 
     def _chunk(self, call: Call, body: bytes) -> None:
         if not call.begun:
@@ -227,6 +239,7 @@ class DataLink(FrameProtocol):
         permits = max(0, hello.permits)
         if self._permits_max > 0:
             permits = min(permits, self._permits_max)
+        self._permits = permits
         ahead = min(max(0, hello.ahead), AHEAD_MAX)
         self._engine.replica_ready(self, version, permits, ahead)
 

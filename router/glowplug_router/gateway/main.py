@@ -152,22 +152,31 @@ class Gateway:
 
         def beat() -> None:
             now_s = loop.time()
-            self.metrics.lag(max(0, int((now_s - self._pulse_due_s) * SECOND)))
-            self.front.pulse()
-            server.server_state.default_headers = [
-                (b"date", self.front.date[6:-2])
-            ]  # for the site's answers
-            now_ns = self.front.coarse_ns
-            for connection in list(server.server_state.connections):
-                if isinstance(connection, Guard):
-                    connection.sweep(now_ns)
-            self.engine.sweep(now_ns)
-            self.front.holding.tick(self.engine.calls.values(), now_ns)
+            late_ns = max(0, int((now_s - self._pulse_due_s) * SECOND))
             self._pulse_due_s = now_s + every_s
+            # First of all: whatever goes wrong below, there is a next time.
             self._pulse = loop.call_at(self._pulse_due_s, beat)
+            self.metrics.lag(late_ns)
+            self.front.pulse()
+            self._sweep(server)
 
         self._pulse_due_s = loop.time()
         beat()
+
+    def _sweep(self, server: GatewayServer) -> None:
+        server.server_state.default_headers = [
+            (b"date", self.front.date[6:-2])
+        ]  # for the site's answers
+        now_ns = self.front.coarse_ns
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Guard):
+                try:
+                    connection.sweep(now_ns)
+                except Exception:  # the others' limits hold all the same
+                    _LOG.exception("a connection broke in a way nobody foresaw")
+                    connection.transport.abort()
+        self.engine.sweep(now_ns)
+        self.front.holding.tick(self.engine.calls.values(), now_ns)
 
     # -- the end ---------------------------------------------------------------------------------------
 

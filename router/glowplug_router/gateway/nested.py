@@ -134,7 +134,7 @@ class NestedCalls(Inbox):
     ) -> None:
         streams = self._streams.setdefault(link, {})
         if kind == Kind.INFER and rid not in streams:
-            self._opened(link, rid, unpack_infer(meta))
+            self._opened(link, rid, meta)
         stream = streams.get(rid)
         match stream:
             case Upload() if kind in (Kind.INFER, Kind.CHUNK):
@@ -173,14 +173,17 @@ class NestedCalls(Inbox):
                     if stream.call is not None:
                         self._front.engine.cancel(stream.call)
 
-    def _opened(self, link: DataLink, rid: int, infer: Infer) -> None:
-        streams = self._streams[link]
+    def _opened(self, link: DataLink, rid: int, meta: bytes) -> None:
+        streams, infer = self._streams[link], unpack_infer(meta)
+        head_max = self._front.settings.head_max_bytes
         opened: Stream | Trouble
         parent = link.parent(infer.parent, infer.call_token)
         if len(streams) >= STREAMS_MAX:
             opened = Trouble("overloaded", f"{link.replica} has {STREAMS_MAX} calls open already")
         elif parent is None:
             opened = _stranger(link, infer)
+        elif len(meta) > head_max:  # the replica that is called would not take it, and cut us off
+            opened = Trouble("headers_too_large", f"a call may say {head_max} bytes of itself")
         elif infer.path != LINK_PATH:
             opened = Upload(infer, self._front.held)
         else:

@@ -5,6 +5,7 @@ nothing else. Both directions are bounded by credit: a slow side stops the other
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from struct import Struct
@@ -22,6 +23,7 @@ from glowplug_router.gateway.problems import Trouble
 from glowplug_router.signatures import Signer
 
 _U64 = Struct("<Q")
+_LOG = logging.getLogger("glowplug.gateway")
 HELD_MAX_BYTES = 2 * WINDOW_BYTES  # of a replica that sends more than it was allowed
 Spawn = Callable[..., object]  # a task group's start_soon
 
@@ -58,7 +60,7 @@ class PayloadStream:
     def frame(self, kind: int, flags: int, meta: bytes, body: bytes) -> None:
         """Take a frame of the replica."""
         if kind == Kind.CREDIT:
-            self._window += _U64.unpack(meta)[0]
+            self._window = min(self._window + _U64.unpack(meta)[0], WINDOW_BYTES)
         elif kind == Kind.CANCEL:
             self.cancel()
         else:
@@ -85,8 +87,12 @@ class PayloadStream:
                 else:
                     await self._down(channel, _asked(call, "GET", call.payload))
         except CallError as error:
-            failure = Failure(error.code, "no", error.retryable, error.message)
-            self._send(Kind.ERROR, pack(failure), b"", FLAG_END)
+            self._fail(Failure(error.code, "no", error.retryable, error.message))
+        except Exception:  # it would end the calls of all the others
+            _LOG.exception(
+                "a payload of replica %s broke in a way nobody foresaw", self._link.replica
+            )
+            self._fail(Failure("internal", "no", False, "the router could not pass the payload on"))
         finally:
             self._over()
 
@@ -121,6 +127,9 @@ class PayloadStream:
     async def _more(self) -> None:
         self._wake.clear()
         await self._wake.wait()
+
+    def _fail(self, failure: Failure) -> None:
+        self._send(Kind.ERROR, pack(failure), b"", FLAG_END)
 
     def _send(self, kind: Kind, meta: bytes, body: bytes, flags: int) -> None:
         if not self._link.closed:

@@ -34,6 +34,10 @@ class Lane:
         self.tally = tally
         tally.failed = version.failed
 
+    def within(self, ns: int) -> int:
+        """Return how long a call took by its replica's word, which goes no further than calls may run."""
+        return min(max(0, ns), self.run_ns)
+
 
 class Target:
     """An endpoint, as calls see it."""

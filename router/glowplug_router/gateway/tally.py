@@ -11,7 +11,9 @@ BOUNDS_NS = tuple(
     for ms in (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 110_000)
 )
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # bounds of batches, in calls
-REASONS_MAX = 16  # ways to cut a batch that are told apart: a replica may say anything
+REASONS = frozenset(
+    {"full", "idle", "wait", "key", "deadline"}
+)  # the batcher's; a replica may say anything
 
 
 class Tally:
@@ -49,7 +51,7 @@ class Tally:
 
     def batch(self, size: int, reason: str) -> None:
         """Count a batch that one of its calls told us of."""
-        if reason not in self.batches and len(self.batches) >= REASONS_MAX:
+        if reason not in REASONS:
             reason = "other"
         self.batches[reason] = self.batches.get(reason, 0) + 1
         self.batched += size

@@ -43,8 +43,9 @@ class Certificate:
             marks = _marks(self._files)
             if marks == self._seen:
                 return False
-            _context(self._files)  # tried apart first: half a pair must not get into the one in use
-            self.context.load_cert_chain(*self._files, password=_NO_PASSWORD)
+            self.context = _context(
+                self._files
+            )  # a new one: half a pair must not get into the one in use
         except (OSError, ssl.SSLError) as error:
             _LOG.error(
                 "the certificate %s cannot be used, the old one stays: %s", self._files[0], error
@@ -124,6 +125,8 @@ class TlsDoor:
                     await _turn_away(connection)
         except (OSError, ssl.SSLError):
             pass  # it went away, or speaks a TLS that we do not
+        except Exception:  # it would end the calls of all the others
+            _LOG.exception("a connection broke in a way nobody foresaw")
         finally:
             self._waiting -= 1
             if not is_in:

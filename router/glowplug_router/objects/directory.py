@@ -71,9 +71,16 @@ class DirectoryObjects:
 
         return await to_thread.run_sync(look)
 
+    async def sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        def look() -> dict[str, int]:
+            found = {digest: _size_bytes(self._path(digest)) for digest in digests}
+            return {digest: size for digest, size in found.items() if size is not None}
+
+        return await to_thread.run_sync(look)
+
     async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
         path = self._path(digest)
-        part = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        part = _part_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             size = await self._write(part, pieces, digest, limit_bytes)
@@ -97,7 +104,13 @@ class DirectoryObjects:
                 yield piece
 
     async def delete(self, digest: str) -> None:
-        self._path(digest).unlink(missing_ok=True)
+        path = self._path(digest)
+        part = _part_of(path)
+        try:
+            path.replace(part)
+        except FileNotFoundError:
+            return
+        await to_thread.run_sync(part.unlink)  # to free gigabytes takes the file system a while
 
     def scope(self, name: str) -> "DirectoryObjects":
         if not SCOPE.fullmatch(name):
@@ -177,6 +190,18 @@ async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytearray]:
             held = bytearray()
     if held:
         yield held
+
+
+def _part_of(path: Path) -> Path:
+    """Return a name beside an object's, for what is not an object yet or any more."""
+    return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+
+
+def _size_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _touched(path: Path) -> bool:

@@ -30,6 +30,9 @@ class MemoryObjects:
     async def kept(self) -> dict[str, int]:
         return dict(self._asked_ns)
 
+    async def sizes(self, digests: Sequence[str]) -> dict[str, int]:
+        return {name: len(self._objects[name]) for name in digests if name in self._objects}
+
     async def put(self, digest: str, pieces: AsyncIterator[bytes], limit_bytes: int) -> int:
         _checked(digest)
         held = bytearray()
@@ -63,7 +66,7 @@ class MemoryObjects:
         return self._scopes.setdefault(name, made)
 
     async def scopes(self) -> tuple[str, ...]:
-        return tuple(sorted(name for name, one in self._scopes.items() if one._objects))  # noqa: SLF001  # of our kind
+        return tuple(sorted([name for name, one in self._scopes.items() if await one.kept()]))
 
     def signed_put(self, digest: str, size_bytes: int, expires_wall_ns: int) -> str:
         one = SignedObject(self._scope, _checked(digest), size_bytes)

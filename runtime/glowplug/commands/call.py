@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from glowplug.clock import SECOND
-from glowplug.commands.answers import save, show, show_items
+from glowplug.commands.answers import TENSORS, save, show, show_items
 from glowplug.commands.inputs import (
     Input,
     duration,
@@ -26,8 +26,8 @@ CLASSES = ("critical", "interactive", "standard", "batch")
 _JSON = "application/json"
 _RAW = "application/octet-stream"
 _EVENTS = "text/event-stream"
-_TENSORS = "application/safetensors"
-_KINDS = {".json": _JSON, ".msgpack": "application/msgpack", ".safetensors": _TENSORS}
+_KINDS = {".json": _JSON, ".msgpack": "application/msgpack", ".safetensors": TENSORS}
+_ASKED = _KINDS | {".npy": TENSORS}  # of which a lone array is written as .npy
 
 
 @click.command()
@@ -50,7 +50,10 @@ _KINDS = {".json": _JSON, ".msgpack": "application/msgpack", ".safetensors": _TE
 @click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, or seconds.")
 @click.option("--priority", type=click.Choice(CLASSES), help="Which calls this one goes before.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write the answer's bytes to this file."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write the answer to this file; .json, .msgpack, .safetensors and .npy ask for that form.",
 )
 @profile_option
 @verb
@@ -76,7 +79,7 @@ def call(
         endpoint=name,
         version=version,
         content_type=content_type,
-        accept=f"{_JSON if output is None else _KINDS.get(output.suffix, _JSON)}, {_EVENTS}",
+        accept=f"{_JSON if output is None else _ASKED.get(output.suffix, _JSON)}, {_EVENTS}",
         body=body,
         timeout_s=None if timeout is None else duration(timeout, "--timeout") / SECOND,
         klass=priority,
@@ -137,12 +140,10 @@ def _shown(
             out.note(f"cold start: {_phases(reply.headers.get('server-timing', ''))}")
         kind = reply.headers.get("content-type", "")
         if output is not None:
-            pieces = (
-                (item + b"\n" for item in reply.pieces)
-                if kind.startswith(_EVENTS)
-                else reply.pieces
-            )
-            save(out, output, pieces, reply.headers)
+            if kind.startswith(_EVENTS):
+                save(out, output, (item + b"\n" for item in reply.pieces), reply.headers)
+            else:
+                save(out, output, reply.pieces, reply.headers, kind)
         elif kind.startswith(_EVENTS):
             show_items(out, reply.pieces, as_events=as_events, headers=reply.headers)
         else:

@@ -88,7 +88,7 @@ def _records(folders: Folders) -> Iterator[LaunchRecord]:
     for file in sorted(folders.ranks.glob("*.json")):
         try:
             yield msgspec.json.decode(file.read_bytes(), type=LaunchRecord)
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             # Of another release, or torn: its rank ends by its lease.
             _LOG.warning("%s cannot be read and is dropped: %s", file, error)
             file.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Which replicas are here, and are they what was asked for? The loop's acting half; `desired` decides."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -118,13 +119,14 @@ class Fleet:
             case Start(want):
                 self._begin(Replica(self._site, want, self._tell))
             case Swap(want):
-                self._site.spawn(self._replicas[want.replica].swap, want)
-            case Drain(replica, drain_ns, reason):
-                self._replicas[replica].drain(drain_ns, reason)
-            case Kill(replica, reason):
-                self._replicas[replica].kill(reason)
-            case Forget(replica):
-                del self._replicas[replica]
+                replica = self._replicas[want.replica]
+                self._site.spawn(self._guarded, replica, partial(replica.swap, want))
+            case Drain(name, drain_ns, reason):
+                self._replicas[name].drain(drain_ns, reason)
+            case Kill(name, reason):
+                self._replicas[name].kill(reason)
+            case Forget(name):
+                del self._replicas[name]
                 self._tell()
 
     async def adopt(self) -> None:
@@ -156,12 +158,12 @@ class Fleet:
 
     def _begin(self, replica: Replica) -> None:
         self._replicas[replica.want.replica] = replica
-        self._site.spawn(self._live, replica)
+        self._site.spawn(self._guarded, replica, replica.run)
         self._tell()
 
-    async def _live(self, replica: Replica) -> None:
+    async def _guarded(self, replica: Replica, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await replica.run()
+            await work()
         except (
             Exception
         ) as error:  # a bug with one replica must not end the others; it is recorded and reported
@@ -180,7 +182,7 @@ class Fleet:
 def _read(folders: Folders) -> Epochs:
     try:
         return msgspec.json.decode((folders.home.node / "epochs.json").read_bytes(), type=Epochs)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return Epochs()
 
 

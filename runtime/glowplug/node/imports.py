@@ -6,6 +6,7 @@ zygote had a second thread is never imported again.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,11 @@ def read(path: Path) -> Imports:
     """Return what is known; nothing if the file is absent or damaged, since it can be learnt again."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Imports)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return Imports()
 
 
 def write(path: Path, imports: Imports) -> None:
-    """Keep it."""
-    replace_file(path, msgspec.json.encode(imports))
+    """Keep it, if the disk takes it; what is lost can be learnt again."""
+    with suppress(OSError):
+        replace_file(path, msgspec.json.encode(imports))

@@ -137,7 +137,7 @@ class LogQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteSocket:
-    """Where a rank serves gateways of other hosts, besides its Unix socket."""
+    """Where a rank serves gateways of other hosts, besides its Unix socket. No setting makes such an address yet."""
 
     address: str  # tcp:host:port or tls:host:port
     token: str = field(repr=False)  # gateways prove with it that they belong to us

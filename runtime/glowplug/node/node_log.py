@@ -1,6 +1,7 @@
 """What does the agent itself write about a replica? Lines of the same form as the rank's, in a file beside its log."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -66,11 +67,12 @@ def node_path(rank_log: Path) -> Path:
 def prune(folder: Path, running: Collection[str], now_wall_ns: int) -> None:
     """Drop the logs of replicas of one endpoint that ended, and wrote longest ago; cut what they wrote unbounded."""
     written_ns: dict[str, int] = {}
-    for path in folder.iterdir():
+    for path in folder.glob("*"):
         replica = path.name.partition(".")[0]
-        written_ns[replica] = max(written_ns.get(replica, 0), path.stat().st_mtime_ns)
-        if path.suffix == ".out" and replica not in running:
-            _cut(path)
+        with suppress(FileNotFoundError):  # a sweep and a replica's end may do this at once
+            written_ns[replica] = max(written_ns.get(replica, 0), path.stat().st_mtime_ns)
+            if path.suffix == ".out" and replica not in running:
+                _cut(path)
     for replica in may_go(written_ns, running, LOGS, now_wall_ns):
         for path in folder.glob(f"{replica}.*"):
             path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from glowplug.node.messages import RankLaunch, RankStats
 from glowplug.spec import BatchTuning
 from glowplug.wire.channel import Channel, Exchange, Spawn
 from glowplug.wire.frames import Kind
-from glowplug.wire.messages import Command, Hello, to_json
+from glowplug.wire.messages import MALFORMED, Command, Hello, to_json
 from glowplug.wire.transport import dial
 
 DIAL_FIRST_S = 0.002  # a forked rank listens after some milliseconds …
@@ -87,7 +87,7 @@ class RankLink:
         answer = await self._channel.command(kind, command, body)
         try:
             return msgspec.json.decode(answer, type=RankStats)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise UnavailableError(f"the rank answered what is no RankStats: {error}") from error
 
 

@@ -12,6 +12,7 @@ The agent's own end is not the replica's: a cancelled `run` leaves the rank alon
 
 import logging
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -41,8 +42,7 @@ class Replica:
     def __init__(self, site: Site, want: Want, changed: Changed) -> None:
         self.want = want
         self.residency = Residency(replica=want.replica, version=want.version, state="fetching")
-        # Since then the present controller has not asked for it.
-        self.unclaimed_since_ns: int | None = None
+        self.unclaimed_since_ns: int | None = None  # the controller has not asked for it since
         self._site = site
         self._changed = changed
         self._process: Process | None = None
@@ -105,6 +105,8 @@ class Replica:
                 await self._swap(want)
         except TimeoutError:
             self._fail(Cause("start_timeout", "the new code did not load in time"))
+        except OSError as error:
+            self._fail(Cause("start_failed", f"{want.version} cannot be swapped in: {error}"))
         except GlowplugError as error:
             self._fail(Cause(error.code, error.message))
         finally:
@@ -138,9 +140,8 @@ class Replica:
         """Take over a rank that runs; False when it has just ended."""
         pid = record.process.pid
         process = Process(pid, open_pidfd(pid) if self._site.pidfds else None, self._site.clock)
-        if (
-            identity(pid) != record.process
-        ):  # asked after the pidfd was opened: from here on it names the right one
+        # Asked after the pidfd was opened: from here on it names the right one.
+        if identity(pid) != record.process:
             process.close()
             return False
         self._process, self._record = process, record
@@ -344,7 +345,8 @@ class Replica:
 
     async def _ready(self, told: RankStats) -> None:
         self._log.write(f"ready as pid {told.pid}: {starting.timed(self.residency.phases)}")
-        self._note(self.want)
+        with suppress(OSError):  # a full disk costs the phases in its record, and no more
+            self._note(self.want)
         bundle = self.want.bundle
         interpreter = self._site.environments.interpreter(bundle.env_digest)
         if interpreter is not None:
@@ -357,9 +359,7 @@ class Replica:
         granted = gpus.Granted(self.residency.device, self.residency.gpus, self.residency.detail)
         link = self.following.link
         if link is None:
-            raise NodeError(
-                f"{want.replica} cannot be reached; it starts anew", code="replica_lost"
-            )
+            raise NodeError(f"{want.replica} is out of reach; it starts anew", code="replica_lost")
         launch = starting.launch_record(site, want, prepared, granted)
         told = await link.load(launch, want.spec.timeouts.start_ns)
         self._phases = prepared.phases

@@ -80,6 +80,8 @@ class ZygoteLink:
                 self._take(json.loads(data), handles)
         except ConnectionError:
             pass  # it was killed
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _LOG.warning("zygote %d speaks nonsense, and is let go: %r", self.pid, error)
         finally:
             self._end()
 
@@ -333,7 +335,8 @@ class Zygotes:
     def _declined(self, env_digest: str, link: ZygoteLink, why: str) -> Declined:
         if not why:
             link.close()
-            self._links.pop(env_digest, None)
+            if self._links.get(env_digest) is link:  # else a newer one has taken its place
+                del self._links[env_digest]
         return Declined(why or "the zygote did not answer")
 
     def _known(self, env_digest: str) -> imports_file.Imports:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from struct import Struct
 
-from glowplug.errors import Executed, GlowplugError, UnavailableError, call_error
+from glowplug.errors import Executed, GlowplugError, UnavailableError, WireError, call_error
 from glowplug.wire.frames import FLAG_END, FLAG_ONEWAY, Kind
 from glowplug.wire.messages import (
     MALFORMED,
@@ -36,6 +36,7 @@ _U64 = Struct("<Q")
 _CONTROL = frozenset({Kind.LOAD, Kind.WAKE, Kind.SLEEP, Kind.DRAIN, Kind.STATS, Kind.PING})
 
 Spawn = Callable[..., object]  # a task group's start_soon
+Headers = tuple[tuple[str, str], ...]
 
 
 class Incoming:
@@ -151,13 +152,11 @@ class Exchange:
         self._rid = rid
         self.answered = False
 
-    def respond(
-        self, body: bytes = b"", *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
+    def respond(self, body: bytes = b"", *, status: int = 200, headers: Headers = ()) -> None:
         """Answer in one frame."""
         self._head(status, headers, body, FLAG_END)
 
-    def begin(self, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Outgoing:
+    def begin(self, *, status: int = 200, headers: Headers = ()) -> Outgoing:
         """Start a streamed answer; finish it with `out.end()`."""
         self._head(status, headers, b"", 0)
         return self.out
@@ -166,13 +165,13 @@ class Exchange:
         """Answer with an error; after `begin` it breaks the stream off."""
         self.answered = self.out.ended = True
         if not self.oneway:
-            self._channel.send(
-                Kind.ERROR, self._rid, pack(Failure(code, executed, False, detail)), b"", FLAG_END
-            )
+            text = detail.encode(
+                errors="backslashreplace"
+            ).decode()  # of odd bytes in a file's name
+            failure = pack(Failure(code, executed, False, text))
+            self._channel.send(Kind.ERROR, self._rid, failure, b"", FLAG_END)
 
-    def _head(
-        self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, flags: int
-    ) -> None:
+    def _head(self, status: int, headers: Headers, body: bytes, flags: int) -> None:
         assert not self.answered, self.infer.path
         self.answered, self.out.ended = True, bool(flags & FLAG_END)
         if not self.oneway:
@@ -209,8 +208,12 @@ class Channel(FrameProtocol):
     # -- asking ----------------------------------------------------------------------------------
 
     async def ready(self) -> Hello:
-        """Wait for the peer's HELLO and return it."""
-        await self._greeted.wait()
+        """Wait for the peer's HELLO and return it; hang up when that wait is given up."""
+        try:
+            await self._greeted.wait()
+        finally:
+            if self.peer is None:
+                self.abort()
         if self.peer is None:
             raise UnavailableError("the connection closed before it greeted")
         return self.peer
@@ -256,9 +259,8 @@ class Channel(FrameProtocol):
         except UnavailableError:
             if not future.done():
                 raise
-        except (
-            BaseException
-        ):  # cancelled, or the pieces failed: the peer must not wait for the rest
+        except BaseException:
+            # Cancelled, or the pieces failed: the peer must not wait for the rest.
             future.cancel()
             raise
         return await future, incoming
@@ -315,11 +317,9 @@ class Channel(FrameProtocol):
 
     def _answer(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         future, incoming, out = self._mine[rid]
-        if kind == Kind.RESPONSE:
-            if not future.done():
-                future.set_result(unpack_response(meta))
-            incoming.feed(body, end=bool(flags & FLAG_END))
-        elif kind in {Kind.CHUNK, Kind.END}:
+        if kind == Kind.RESPONSE and not future.done():
+            future.set_result(unpack_response(meta))
+        if kind in {Kind.RESPONSE, Kind.CHUNK, Kind.END}:
             incoming.feed(body, end=bool(flags & FLAG_END))
         elif kind == Kind.ERROR:
             failure = unpack_failure(meta)
@@ -331,14 +331,15 @@ class Channel(FrameProtocol):
             out.credit(_U64.unpack(meta)[0])
             return
         if flags & FLAG_END:
+            if not future.done():
+                raise WireError(f"the answer to {rid} ends before it began")
             self._mine.pop(rid, None)
             out.cancel()
 
     def _asked(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        if kind == Kind.INFER:
-            exchange = Exchange(self, rid, kind, unpack_infer(meta), None)
-        else:
-            exchange = Exchange(self, rid, kind, Infer(""), unpack_command(meta))
+        infer = unpack_infer(meta) if kind == Kind.INFER else Infer("")
+        command = None if kind == Kind.INFER else unpack_command(meta)
+        exchange = Exchange(self, rid, kind, infer, command)
         exchange.oneway = bool(flags & FLAG_ONEWAY)
         exchange.body.feed(body, end=bool(flags & FLAG_END))
         self._theirs[rid] = exchange
@@ -352,9 +353,8 @@ class Channel(FrameProtocol):
             _LOG.debug("%s: the asker has gone", exchange.infer.path)
         except GlowplugError as error:
             code, detail = error.code, error.message
-        except (
-            Exception
-        ):  # a bug in one answer must not end the daemon; it is recorded and the asker told
+        except Exception:
+            # A bug in one answer must not end the daemon; it is recorded and the asker told.
             _LOG.exception("answering %s failed", exchange.infer.path)
         finally:
             self._theirs.pop(rid, None)

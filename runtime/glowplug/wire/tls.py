@@ -2,6 +2,7 @@
 
 The side that listens shows a certificate, and the side that dials checks it against one authority, its own: public
 authorities vouch for names on the internet, not for our hosts. Nobody shows a client certificate: the token does that.
+No setting makes such an address yet: ranks are reached over their Unix sockets, and these contexts by tests alone.
 """
 
 import ssl

@@ -5,7 +5,8 @@ syscall; a body over JOIN_MAX is written apart so that it is not copied. Reads h
 read, and, while a large body is under way, reads straight into that body's own memory. On a Unix socket large bodies
 pass beside the socket, through shared memory (lane.py), once both sides have greeted.
 
-Other hosts are reached with the same frames over TCP or TLS; peers prove there that they belong to us (gate.py).
+Other hosts can be reached with the same frames over TCP or TLS; peers prove there that they belong to us (gate.py).
+No setting makes such an address yet.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from glowplug.wire.ring import RING_BYTES, RING_MIN
 
 _LOG = logging.getLogger("glowplug.wire")
 JOIN_MAX = 16 * 1024
+PORT_MAX = 65_535
 WRITE_HIGH = 1024 * 1024  # bytes in the transport before `writable` goes false
 
 
@@ -375,6 +377,7 @@ def _parts(address: str) -> tuple[str, str]:
 
 def _host_and_port(address: str, rest: str) -> tuple[str, int]:
     host, _, port = rest.rpartition(":")
-    if not host or not port.isdigit():
-        raise WireError(f"{address!r} is no address: host and port are missing")
+    is_number = port.isascii() and port.isdigit() and len(port) <= len(str(PORT_MAX))
+    if not host or not is_number or int(port) > PORT_MAX:
+        raise WireError(f"{address!r} is no address: it does not end with a host and a port")
     return host.strip("[]"), int(port)

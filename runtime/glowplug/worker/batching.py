@@ -196,7 +196,7 @@ class Batching:
             return
         task = self.server.loop.create_task(self._on_loop(run), context=compute.base.copy())
         self._tasks[task] = run.calls
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(partial(self._left, run))
 
     def _is_short(self, run: Run[Item]) -> bool:
         """Say whether the loop does best to wait for a batch. A stream's steps need the loop."""
@@ -252,20 +252,23 @@ class Batching:
     async def _on_loop(self, run: Run[Item]) -> None:
         """Run one batch of asynchronous code, as a task."""
         began_ns = self._enter(run)
-        took_ns = 0
-        try:
-            if self.program.contract.schema.streams:
-                took_ns = await Steps(self, run, began_ns).on_loop()
-            else:
-                outcomes, is_clean = await self._aoutcomes(run)
-                ended_ns = self._now()
-                took_ns = ended_ns - began_ns
-                self._settle(run, outcomes, took_ns, ended_ns)
-                took_ns *= is_clean
-        except asyncio.CancelledError:  # nobody waits for any of its calls
+        if self.program.contract.schema.streams:
+            took_ns = await Steps(self, run, began_ns).on_loop()
+        else:
+            outcomes, is_clean = await self._aoutcomes(run)
+            ended_ns = self._now()
+            took_ns = ended_ns - began_ns
+            self._settle(run, outcomes, took_ns, ended_ns)
+            took_ns *= is_clean
+        self._carry_out(self._ended(run, took_ns))
+
+    def _left(self, run: Run[Item], task: asyncio.Task[None]) -> None:
+        """End a batch that was cancelled since nobody waits for it, perhaps before its code took its first step."""
+        del self._tasks[task]
+        if task.cancelled():
             for item in run.calls:
                 item.call.finish()
-        self._carry_out(self._ended(run, took_ns))
+            self._carry_out(self._ended(run, 0))
 
     def _enter(self, run: Run[Item]) -> int:
         """Say in the running context which calls these are, and that they run; return the time."""

@@ -23,6 +23,7 @@ from glowplug.clock import Clock
 from glowplug.context import current
 from glowplug.node.folders import LOG_MAX
 from glowplug.node.node_log import Line
+from glowplug.worker.failures import sayable
 
 TEXT_MAX = 64 * 1024  # of one line; the rest is cut, and said so
 PARTS_MAX = 4096  # unfinished lines; what user code leaves behind in threads of its own ends here
@@ -67,6 +68,7 @@ class LogFile:
         """Write one line now: if the process dies next, it is there."""
         if len(text) > TEXT_MAX:
             text = f"{text[:TEXT_MAX]} … ({len(text)} characters)"
+        text = sayable(text)
         call = current.get()
         request_id = "" if call is None else call.request_id
         lines = getattr(call, "lines", None)  # of a caller that reads them in its stream

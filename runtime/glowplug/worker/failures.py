@@ -1,7 +1,7 @@
 """What does a caller hear when a call goes wrong in the rank?"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from glowplug.codec import problem, problem_of
 from glowplug.errors import CallError, Executed, GlowplugError
@@ -62,7 +62,7 @@ def fault_of(error: BaseException, stage: Stage, request_id: str, *, show: bool)
             "yes",
             problem("out_of_memory", detail, request_id=request_id, phase=stage, executed="yes"),
         )
-    fields = exception_fields(error)
+    fields = {name: _sayable(value) for name, value in exception_fields(error).items()}
     if not show:
         fields.pop("traceback", None)
     detail = said(error)
@@ -85,11 +85,28 @@ def said(error: BaseException) -> str:
     except Exception:  # a user's __str__ may raise anything
         text = "(its text cannot be had)"
     name = type(error).__qualname__
-    return f"{name}: {text}"[:DETAIL_MAX] if text else name
+    return sayable(f"{name}: {text}"[:DETAIL_MAX] if text else name)
+
+
+def sayable(text: str) -> str:
+    """Return a text that can be sent: in one that cannot, such as a file name of odd bytes, these are written out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sayable(value: Any) -> Any:
+    """Return JSON of which every text can be sent."""
+    match value:
+        case str():
+            return sayable(value)
+        case dict():
+            return {sayable(name): _sayable(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_sayable(one) for one in value]
+        case _:
+            return value
 
 
 def _fault(code: str, detail: str, executed: Executed, body: bytes) -> Fault:
     retryable = code in PROBLEMS and PROBLEMS[code].retryable
-    return Fault(
-        code, executed, pack(Failure(code, executed, retryable, detail[:DETAIL_MAX])), body
-    )
+    meta = pack(Failure(code, executed, retryable, sayable(detail[:DETAIL_MAX])))
+    return Fault(code, executed, meta, body)

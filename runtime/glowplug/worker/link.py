@@ -87,10 +87,11 @@ class Link(FrameProtocol):
         self.arriving.clear()
 
     def _answer(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
-        ask = self.asks[rid]
+        self.asks[rid].frame(
+            kind, flags, meta, body
+        )  # nonsense in it is told to the asker by `lost`
         if flags & FLAG_END or kind == Kind.ERROR:
             del self.asks[rid]
-        ask.frame(kind, flags, meta, body)
 
     def _more(self, kind: int, flags: int, rid: int, meta: bytes, body: bytes) -> None:
         call = self.calls[rid]

@@ -26,7 +26,7 @@ from glowplug.payloads import (
     Named,
 )
 from glowplug.wire.frames import FLAG_END, Kind
-from glowplug.wire.messages import Infer, pack, to_json, unpack_failure
+from glowplug.wire.messages import MALFORMED, Infer, pack, to_json, unpack_failure
 from glowplug.worker.failures import fault
 from glowplug.worker.inside import Ask
 
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     from glowplug.worker.link import Link
 
 _U64 = Struct("<Q")
+
+
+class _Place(msgspec.Struct):
+    """What the gateway answers when it has taken a body."""
+
+    url: str
+
+
+_place = msgspec.json.Decoder(_Place).decode
 
 
 def fetch(call: "Call") -> None:
@@ -166,15 +175,20 @@ class Transfer(Ask):
         """Send a body and return the URL under which it lies then."""
         for at in range(0, len(data), PIECE_BYTES):
             piece = data[at : at + PIECE_BYTES]
-            while self._window < len(piece):
+            while self._window < len(piece) and not self._is_over:
                 await self._more()
+            if self._is_over:
+                break  # the gateway needs no more of it
             self._window -= len(piece)
             is_last = at + PIECE_BYTES >= len(data)
             self.link.send(Kind.CHUNK, self.rid, b"", piece, FLAG_END if is_last else 0)
         while not self._is_over:
             await self._more()
-        url: str = msgspec.json.decode(b"".join(self._events))["url"]
-        return url
+        try:
+            return _place(b"".join(self._events)).url
+        except MALFORMED as error:
+            detail = f"the gateway did not say where the answer lies: {error}"
+            raise call_error("internal", detail) from None
 
     async def _more(self) -> None:
         if self._failure is not None:

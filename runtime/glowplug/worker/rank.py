@@ -40,7 +40,7 @@ from glowplug.worker.events import (
     Ticked,
     Warmed,
 )
-from glowplug.worker.failures import said
+from glowplug.worker.failures import said, sayable
 from glowplug.worker.lifecycle import due_ns, first_state, step
 from glowplug.worker.offline import offline
 from glowplug.worker.process import surroundings
@@ -288,5 +288,5 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, UserCodeExit) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, GlowplugError):
-        return str(error)
-    return f"{said(error)}\n{users_traceback(error).rstrip()}"[-DETAIL_MAX:]
+        return sayable(str(error))
+    return sayable(f"{said(error)}\n{users_traceback(error).rstrip()}"[-DETAIL_MAX:])

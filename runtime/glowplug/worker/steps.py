@@ -49,6 +49,12 @@ class ItemStream(Stream):
         """Say whether the reader keeps up."""
         return self._room > 0
 
+    def begin(self, steps: "Steps") -> None:
+        """Be fed by these steps; a reader who left between the cut and now is let go."""
+        self.steps = steps
+        if self._call.cancelled:
+            self.close()
+
     def put(self, data: bytes) -> bool:
         """Send an item, or keep it until the reader has room; False where that is too much."""
         self._waiting.append(data)
@@ -203,7 +209,7 @@ class Steps:
         for item in self._run.calls:
             stream = item.call.stream
             if isinstance(stream, ItemStream):
-                stream.steps = self
+                stream.begin(self)
 
     def _take(self, items: Sequence[Item], entries: list[Any]) -> None:
         for item, entry in zip(items, entries, strict=True):

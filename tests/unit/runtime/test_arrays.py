@@ -289,6 +289,11 @@ def test_an_endpoint_without_tensors_takes_no_file_of_them() -> None:
     assert refused.value.code == "unsupported_media_type"
 
 
+def test_an_endpoint_with_tensors_says_which_forms_it_takes() -> None:
+    with pytest.raises(InvalidRequestError, match="application/safetensors, not image/png"):
+        decoded(scale.contract, form_of((("content-type", "image/png"),)), b"x")
+
+
 # -- declarations ----------------------------------------------------------------------------------------------
 
 

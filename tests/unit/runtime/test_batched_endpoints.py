@@ -89,12 +89,18 @@ def test_a_batch_says_in_its_record_what_its_options_ask_for() -> None:
     assert endpoint(batch=batch)(_lists).batch is batch
     assert Batch(weight=len, packed=True).spec().packed
     assert Batch(wait=0).spec().wait_ns == 0
+    assert endpoint(batch=10_000)(_lists).spec.concurrency == 10_000
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Batch(max=0), "batch.max=0 must be a whole number, 1 or more"),
+        (lambda: Batch(max=10_001), "batch.max=10001 is more than 10000"),
+        (lambda: endpoint(batch=10**9), "batch.max=1000000000 is more than 10000"),
+        (lambda: endpoint(concurrency=10_001), "concurrency=10001 is more than 10000"),
+        (lambda: Scale(max=10**9), "scale.max=1000000000 is more than 10000"),
+        (lambda: Scale(hold=100_001), "scale.hold=100001 is more than 100000"),
         (lambda: Batch(wait=5), "batch.wait=5 would be seconds"),
         (lambda: Batch(wait="1m"), "batch.wait='1m' holds every call"),
         (lambda: Batch(weight=3), "batch.weight=3 is not a function"),  # type: ignore[arg-type]  # wrong on purpose
@@ -300,8 +306,10 @@ def test_lists_become_rows_and_rows_lists() -> None:
     ],
 )
 def test_lists_that_do_not_fit_are_refused(args: list[Any], said: str) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+    with pytest.raises(InvalidRequestError, match=said) as refused:
         rows_of("f", ["x", "y"], args, {})
+
+    assert refused.value.hint.startswith(("write `", "give each list"))
 
 
 def test_any_sequence_of_the_right_length_is_an_answer() -> None:

@@ -270,6 +270,48 @@ async def test_a_peer_that_speaks_nonsense_is_cut_off(tmp_path: Path) -> None:
             assert (await both.asking.request("/-/x", b"still here"))[1] == b"still here"
 
 
+async def test_an_error_whose_text_is_no_text_is_told_all_the_same(tmp_path: Path) -> None:
+    async def handle(exchange: Exchange) -> None:
+        raise NodeError("no file \udcff")
+
+    async with pair(tmp_path, handle) as both:
+        with pytest.raises(CallError, match=r"no file \\udcff"):
+            await both.asking.request("/-/x")
+
+
+async def test_an_answer_that_ends_before_it_began_fails_the_asker_and_cuts_off_the_peer(
+    tmp_path: Path,
+) -> None:
+    async def handle(exchange: Exchange) -> None:
+        exchange.out.end()
+
+    async with pair(tmp_path, handle) as both:
+        with anyio.fail_after(1.0), pytest.raises(CallError, match="the connection was lost"):
+            await both.asking.request("/-/x")
+
+
+async def test_who_gives_up_waiting_for_a_greeting_hangs_up(tmp_path: Path) -> None:
+    accepted: list[FrameProtocol] = []
+
+    def silent() -> FrameProtocol:
+        accepted.append(FrameProtocol())
+        return accepted[-1]
+
+    async with anyio.create_task_group() as group:
+        server = await listen(tmp_path / "s", silent)
+        with anyio.move_on_after(10.0) as patience:
+            group.start_soon(_cancel_when, lambda: bool(accepted), patience)
+            await dial_channel(f"unix:{tmp_path / 's'}", Hello("agent"), nobody, group.start_soon)
+
+        await settled(lambda: accepted[0].closed)
+        server.close()
+
+
+async def _cancel_when(condition: Callable[[], bool], scope: anyio.CancelScope) -> None:
+    await settled(condition)
+    scope.cancel()
+
+
 async def test_a_socket_belongs_to_its_user_and_a_stale_one_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("left by a dead process")

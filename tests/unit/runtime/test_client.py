@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +16,14 @@ from glowplug.client import HttpTransport
 from glowplug.clock import ManualClock, SystemClock
 from glowplug.codec import frame_done, frame_error, frame_item, problem
 from glowplug.context import CallContext, Outgoing
-from glowplug.errors import CallError, DeadlineError, OverloadedError, ReplicaLostError
+from glowplug.errors import (
+    CallError,
+    ConfigError,
+    DeadlineError,
+    InvalidRequestError,
+    OverloadedError,
+    ReplicaLostError,
+)
 from glowplug.retry import RETRIES_MAX
 
 
@@ -281,6 +288,44 @@ def test_an_answer_that_breaks_off_may_have_run() -> None:
     assert (broken.value.code, broken.value.executed) == ("unavailable", "maybe")
 
 
+def test_a_router_that_is_down_is_one_error_without_the_librarys_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    transport = HttpTransport(f"http://127.0.0.1:{port}", pause=lambda _: None)
+    with through(transport), pytest.raises(CallError, match="no router answers") as down:
+        price.remote("tea")
+
+    assert (down.value.code, down.value.executed) == ("unreachable", "no")
+    assert (down.value.__cause__, down.value.__context__) == (None, None)
+    assert "glowplug up" in down.value.hint
+
+
+@pytest.mark.parametrize("url", ["localhost:8686", "http://[bad", "ftp://router", ""])
+def test_a_url_that_is_none_is_refused_by_name(url: str) -> None:
+    with through(HttpTransport(url)), pytest.raises(ConfigError, match="is not a URL"):
+        price.remote("tea")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: price.remote("tea", 1, 2), "takes 2 arguments, not 3"),  # type: ignore[call-arg]  # wrong on purpose
+        (lambda: price.remote("tea", item="tea"), "two values for `item`"),  # type: ignore[misc]  # wrong on purpose
+        (lambda: price.remote(["tea"]), "item: Input should be a valid string"),  # type: ignore[arg-type]  # wrong on purpose
+        (lambda: price.remote(), "item: Field required"),  # type: ignore[call-arg]  # wrong on purpose
+    ],
+)
+def test_a_call_made_wrongly_is_told_how_it_is_declared(
+    call: Callable[[], object], says: str
+) -> None:
+    nowhere = through(HttpTransport("http://127.0.0.1:1"))
+    with nowhere, pytest.raises(InvalidRequestError, match=says) as wrong:
+        call()
+
+    assert wrong.value.executed == "no"
+    assert wrong.value.hint == "it is declared as `price(item: str, count: int)`"
+
+
 def test_an_endpoint_found_by_name_takes_names_and_gives_json() -> None:
     with (
         router((200, {"content-type": "application/json"}, b'{"a": 1}')) as (url, script),
@@ -290,8 +335,12 @@ def test_an_endpoint_found_by_name_takes_names_and_gives_json() -> None:
         assert found.remote(item="tea", tags=["x"]) == {"a": 1}
         assert found.remote(b"\xff") == {"a": 1}
         assert found.remote(image=b"\xff", width=3) == {"a": 1}
-        with pytest.raises(CallError, match="by name"):
+        with pytest.raises(CallError, match="by name") as unnamed:
             found.remote(1, 2)
+        assert "`glowplug status shop/price`" in unnamed.value.hint
+        with pytest.raises(CallError, match="written as JSON") as unwritten:
+            found.remote(item=object())
+        assert "dataclasses" in unwritten.value.hint
 
     paths, kinds = zip(
         *[(path, headers["content-type"].partition(";")[0]) for path, headers, _ in script.asked],

@@ -233,6 +233,28 @@ async def test_an_answer_that_is_gone_was_made_all_the_same(is_async: bool) -> N
     assert len(made.of("POST /a/b")) == 1, "what has run is not run again"
 
 
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/x", "file:///etc/passwd"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_answer_that_cannot_be_fetched_was_made_all_the_same(
+    place: str, is_async: bool
+) -> None:
+    with router(POST=away(url=place)) as made, pytest.raises(CallError) as failed:
+        await acalled(made) if is_async else called(made)
+
+    assert failed.value.executed == "yes"
+    assert len(made.of("POST /a/b")) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_call_whose_body_could_not_be_brought_was_not_sent(is_async: bool) -> None:
+    broken = (201, {"content-length": "9999", "connection": "close"}, b"")
+    with router(announce=broken, POST=OK) as made, pytest.raises(CallError) as failed:
+        await acalled(made, BIG) if is_async else called(made, BIG)
+
+    assert (failed.value.code, failed.value.executed) == ("unavailable", "no")
+    assert made.of("POST /a/b") == []
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"url": 1}', b"\xff"])
 def test_a_place_that_cannot_be_read_is_the_routers_fault(body: bytes) -> None:
     with pytest.raises(CallError) as failed:

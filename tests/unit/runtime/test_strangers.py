@@ -157,7 +157,19 @@ def test_a_peer_has_some_seconds_to_prove_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "localhost", "tcp:", "tcp:9", "tcp:host:", "tcp::9", "udp:h:1", "unix:"]
+    "address",
+    [
+        "",
+        "localhost",
+        "tcp:",
+        "tcp:9",
+        "tcp:host:",
+        "tcp::9",
+        "tcp:h:65536",
+        "tcp:h:²",
+        "udp:h:1",
+        "unix:",
+    ],
 )
 async def test_an_address_says_how_to_get_there(address: str) -> None:
     with pytest.raises(WireError, match="is no address"):

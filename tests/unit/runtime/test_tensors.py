@@ -16,12 +16,14 @@ from safetensors import numpy as other
 
 from glowplug.arrays import array_of, raw_of
 from glowplug.errors import InvalidRequestError
+from glowplug.tensor_bodies import npy_of_file
 from glowplug.tensors import (
     ELEMENT_TYPES,
     TENSORS_MAX,
     RawTensor,
     read_npy,
     read_safetensors,
+    write_npy,
     write_safetensors,
 )
 
@@ -278,3 +280,33 @@ def test_a_npy_file_without_data_may_not_claim_to_be_huge() -> None:
 def test_what_is_no_npy_file_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"\.npy"):
         read_npy(body)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3, 4)])
+def test_a_npy_file_is_written_as_numpy_reads_it(shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype="<f4").reshape(shape)
+
+    body = write_npy(RawTensor("float32", shape, array.tobytes()))
+
+    assert np.array_equal(np.load(io.BytesIO(body)), array)
+    assert np.load(io.BytesIO(body)).shape == shape
+    assert read_npy(body).shape == shape
+
+
+def test_what_numpy_has_no_name_for_is_no_npy_file() -> None:
+    with pytest.raises(ValueError, match="cannot hold bfloat16"):
+        write_npy(RawTensor("bfloat16", (1,), b"xx"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        write_safetensors({"a": RawTensor("uint8", (1,), b"x")}),
+        write_safetensors({"output": RawTensor("uint8", (1,), b"x")}, {"json": '{"a": 1}'}),
+        write_safetensors({"output": RawTensor("uint8", (1,), b"x")}, {"json": "{"}),
+    ],
+)
+def test_an_answer_that_is_not_one_array_is_no_npy_file(body: bytes) -> None:
+    with pytest.raises(ValueError, match="the answer is no"):
+        npy_of_file(body)

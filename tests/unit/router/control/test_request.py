@@ -9,8 +9,18 @@ import pytest
 
 from control_records import bundle, spec
 from glowplug.artifact import Bundle, Layer, Release
+from glowplug.clock import HOUR, SECOND
 from glowplug.errors import CallError
-from glowplug.spec import EndpointDecl, EndpointSpec, Json, Needs, Policy, Schema, Timeouts
+from glowplug.spec import (
+    BatchTuning,
+    EndpointDecl,
+    EndpointSpec,
+    Json,
+    Needs,
+    Policy,
+    Schema,
+    Timeouts,
+)
 from glowplug_packager.digest import bundle_digest
 from glowplug_router.control.digest import version_digest
 from glowplug_router.control.request import checked_policy, patched, wanted
@@ -129,6 +139,18 @@ def test_a_version_is_its_code_contract_and_environment() -> None:
 def test_a_policy_that_cannot_be_kept_is_refused(broken: Policy) -> None:
     with pytest.raises(CallError):
         checked_policy(broken)
+
+
+def test_a_duration_out_of_bounds_is_told_in_seconds() -> None:
+    with pytest.raises(CallError) as refused:
+        checked_policy(Policy(batch=BatchTuning(wait_ns=5 * HOUR)))
+
+    assert (refused.value.message, refused.value.hint) == ("batch.wait=18000 s", "use 0 s to 10 s")
+    with pytest.raises(CallError, match="zero_after=1000000000000000000000 s") as longer:
+        checked_policy(Policy(zero_after_ns=10**30))
+    assert longer.value.hint == "use 0 s to 31622400 s"
+    with pytest.raises(CallError, match=r"batch.wait=10.5 s"):
+        checked_policy(Policy(batch=BatchTuning(wait_ns=10 * SECOND + SECOND // 2)))
 
 
 def deep(levels: int) -> Json:

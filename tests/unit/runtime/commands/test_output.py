@@ -1,13 +1,16 @@
 """Does a verb say the same to people and to programs, each in its place?"""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug.commands.answers import show_items
+from glowplug.commands.answers import TENSORS, save, show_items
 from glowplug.commands.output import Output, ago, error_record, lasted, verb, with_v, wrapped
 from glowplug.errors import (
     ConfigError,
@@ -17,6 +20,7 @@ from glowplug.errors import (
     UnavailableError,
     call_error,
 )
+from glowplug.tensor_bodies import file_of_values
 
 
 def run(error: BaseException | None, *words: str) -> Result:
@@ -149,3 +153,58 @@ def test_texts_of_a_stream_run_on_and_all_else_has_its_line(
     show_items(Output(as_json=False), [b'"a "', b'"b"', b"3", b'"c"'], as_events=False)
 
     assert capsys.readouterr().out == "a b\n3\nc\n"
+
+
+def test_an_error_in_the_middle_of_a_stream_begins_on_its_own_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def items() -> Iterator[bytes]:
+        yield b'"half a"'
+        raise RemoteError("boom")
+
+    with pytest.raises(RemoteError):
+        show_items(Output(as_json=False), items(), as_events=False)
+
+    assert capsys.readouterr().out == "half a\n"
+
+
+def test_an_answer_that_is_one_array_is_kept_as_npy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.npy"
+    body = file_of_values({"output": np.arange(6, dtype="int32").reshape(2, 3)})
+
+    save(Output(as_json=False), file, [body[:9], body[9:]], {}, TENSORS)
+
+    assert np.load(file).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "right"),
+    [
+        ("application/json; charset=utf-8", b"[1]", "x.json"),
+        (TENSORS, file_of_values({"a": np.ones(1), "b": np.ones(1)}), "x.safetensors"),
+    ],
+)
+def test_an_answer_in_another_form_than_its_file_says_is_kept_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, body: bytes, right: str
+) -> None:
+    file = tmp_path / "x.npy"
+
+    save(Output(as_json=False), file, [body], {}, kind)
+
+    assert file.read_bytes() == body
+    assert f"`mv {file} {tmp_path / right}`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.npy", "application/octet-stream"), ("x.txt", TENSORS)]
+)
+def test_bytes_are_kept_as_they_are_under_any_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: str
+) -> None:
+    save(Output(as_json=False), tmp_path / name, [b"abc"], {}, kind)
+
+    assert (tmp_path / name).read_bytes() == b"abc"
+    assert capsys.readouterr().err == ""

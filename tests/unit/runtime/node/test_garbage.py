@@ -107,3 +107,15 @@ async def test_logs_of_endpoints_that_never_run_again_go_in_the_end(folders: Fol
 
     assert not log.exists()
     assert [one.name for one in folders.system_logs.iterdir()] == ["agent.jsonl"]
+
+
+def test_logs_that_go_while_they_are_looked_at_hold_up_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
+    (tmp_path / "b.out").symlink_to(tmp_path / "gone")
+    (tmp_path / "c.jsonl").touch()
+    os.utime(tmp_path / "c.jsonl", ns=(NOW_NS - LOGS.age_ns, NOW_NS - LOGS.age_ns))
+
+    prune(tmp_path, (), NOW_NS)
+    prune(tmp_path / "no folder", (), NOW_NS)
+
+    assert not (tmp_path / "c.jsonl").exists()

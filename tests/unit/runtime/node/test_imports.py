@@ -33,9 +33,9 @@ def test_what_is_known_survives(tmp_path: Path) -> None:
 
 
 def test_a_damaged_or_absent_file_is_learnt_again(tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_text("{")
-
-    assert read(tmp_path / "bad.json") == Imports()
+    for damaged in (b"{", b'{"modules": ["\xff"]}'):
+        (tmp_path / "bad.json").write_bytes(damaged)
+        assert read(tmp_path / "bad.json") == Imports()
     assert read(tmp_path / "absent.json") == Imports()
 
 
@@ -45,3 +45,11 @@ def test_a_zygote_serves_what_needs_no_more_than_it_imported() -> None:
     assert covers(had, Imports(modules=("a",)))
     assert not covers(had, Imports(modules=("a", "c")))
     assert not covers(had, Imports(modules=("a",), python_path=("/another/release",)))
+
+
+def test_a_disk_that_takes_nothing_costs_what_was_learnt_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    write(tmp_path / "file" / "imports.json", Imports(modules=("a",)))
+
+    assert read(tmp_path / "file" / "imports.json") == Imports()
