@@ -24,6 +24,23 @@ def echo(gate: str) -> Iterator[str]:
     yield "second"
 """
 
+# Quick enough that the loop looks every turn and is not woken any more; then it waits.
+QUICK_THEN_GATED = """
+from collections.abc import Iterator
+from pathlib import Path
+
+from glowplug import endpoint
+
+
+@endpoint
+def echo(gate: str) -> Iterator[int]:
+    for number in range(1000):
+        Path(gate).exists()  # gives the interpreter away: the loop looks between two items
+        yield number
+    Path(gate).read_bytes()
+    yield 1000
+"""
+
 # Busy in Python itself, so that the loop gets the interpreter only when it is given away.
 BUSY = """
 from collections.abc import Iterator
@@ -96,6 +113,21 @@ async def test_the_first_item_leaves_before_the_second_is_made(
         assert b"second" not in items(rank.gateway.frames[rid])
         await open_gate(gate)
         assert items(await rank.gateway.ended(rid)).count(b"event: output") == 2
+
+
+async def test_the_last_of_many_quick_items_leaves_while_the_generator_pauses(
+    tmp_path: Path,
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    async with ready(launch_of(tmp_path, QUICK_THEN_GATED)) as rank:
+        rid = rank.gateway.open(msgspec.json.encode({"gate": str(gate)}))
+        await rank.gateway.until(
+            lambda: items(rank.gateway.frames.get(rid, [])).endswith(b"data: 999\n\n")
+        )
+
+        await open_gate(gate)
+        assert items(await rank.gateway.ended(rid)).count(b"event: output") == 1001
 
 
 @BOTH

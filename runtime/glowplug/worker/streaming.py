@@ -2,7 +2,8 @@
 
 The head goes out with the first item: what fails before it is a plain problem with a status of its own. The first item
 leaves at once. After it, items that are ready when the loop gets to look are joined, so that a generator which is quick
-costs one frame for many items; nothing waits for a further item, and nothing waits while the generator does.
+costs one frame for many items. Nothing waits for a further item: of a generator on a thread that was quick the loop
+looks after each turn of a millisecond, instead of being woken for every item, and one that pauses wakes it again.
 """
 
 import asyncio
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 JOIN_MAX = 16 * 1024  # bytes of items joined in a frame; larger ones go as they are, without a copy
 TURN_NS = MILLISECOND  # a generator that never waits lets the loop turn so often
+# Items that follow each other so soon wake nobody: the loop looks every turn. A wake-up costs as much as twenty items.
+QUICK_NS = 2 * TURN_NS
+WAKE_BYTES = (
+    64 * 1024
+)  # of items that wait for no turn: a quarter of the window, which must not run empty
 FIRST_S = 5 * MILLISECOND / SECOND  # the most a thread waits for its first item to leave
 _RESPONSE, _CHUNK = int(Kind.RESPONSE), int(Kind.CHUNK)
 
@@ -82,7 +88,10 @@ class ThreadStream(Stream):
         super().__init__(call)
         self._window = ThreadWindow()
         self.credit = self._window.credit
-        self._posted = False
+        self._posted = False  # the loop will look, so that nobody need wake it
+        self._waking_bytes = 0  # since the thread last woke it
+        self._looked_ns = 0  # when the loop last looked
+        self._timer: asyncio.TimerHandle | None = None  # of its next look
         self._first: threading.Lock | None = threading.Lock()
 
     def put(self, data: bytes) -> None:
@@ -99,9 +108,11 @@ class ThreadStream(Stream):
 
     def _add(self, piece: bytes) -> None:
         self._ready.append(piece)
+        self._waking_bytes += len(piece)
         # As with the outbox: a race costs one needless look, because `_look` lowers the flag first.
-        if not self._posted:
+        if not self._posted or self._waking_bytes > WAKE_BYTES:
             self._posted = True
+            self._waking_bytes = 0
             first = self._first
             if first is None:
                 self._call.server.outbox.post(self._look)
@@ -112,13 +123,31 @@ class ThreadStream(Stream):
             first.acquire(timeout=FIRST_S)
             self._first = None
 
+    def flush(self) -> None:
+        """Send what is ready; with the end of the answer the looks end too. On the loop."""
+        super().flush()
+        if self._timer is not None and self._call.answered:
+            self._timer.cancel()
+
     def _look(self) -> None:
-        self._posted = False
-        if not self._call.answered:
+        call = self._call
+        now_ns = call.server.now_ns()
+        if self._timer is None:
+            self._posted = False
+            is_quick = now_ns - self._looked_ns < QUICK_NS
+            if is_quick and self._ready and not call.answered:
+                self._posted = True
+                self._timer = call.server.loop.call_later(TURN_NS / SECOND, self._turn)
+        self._looked_ns = now_ns
+        if not call.answered:
             self.flush()
         first = self._first
         if first is not None and first.locked():
             first.release()
+
+    def _turn(self) -> None:
+        self._timer = None
+        self._look()
 
 
 class LoopStream(Stream):
