@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glowplug.spec import Auth, Class, Device, EndpointSpec, Policy
-from glowplug_router.capacity_records import Launch, NodeState, Offer, OfferTally, Terminate
+from glowplug_router.capacity_records import NodeState, Offer, OfferTally
 
 ReplicaState = Literal["starting", "ready", "draining", "failed"]
 
