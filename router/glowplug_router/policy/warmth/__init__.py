@@ -1,1 +1,0 @@
-"""How long is what kept, and at which level of the warm ladder?"""
