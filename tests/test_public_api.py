@@ -14,9 +14,11 @@ PUBLIC = {
     "GlowplugError",
     "Image",
     "Scale",
+    "Target",
     "Tensor",
     "Timeouts",
     "Volume",
+    "Window",
     "endpoint",
     "on",
 }

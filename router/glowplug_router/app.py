@@ -5,14 +5,17 @@ import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from secrets import token_hex
 
 import anyio
 
 from glowplug.clock import SECOND, Clock
+from glowplug.errors import ConfigError
 from glowplug.node.stopping import STOP_SIGNALS, told_to_stop
 from glowplug.settings import Home
 from glowplug.wire.messages import Hello
+from glowplug_router.advising import Advisor
 from glowplug_router.control.api import control_api
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.first_key import ensure_local_key
@@ -28,6 +31,7 @@ from glowplug_router.objects.directory import DirectoryObjects
 from glowplug_router.plan import plan
 from glowplug_router.ports import ObjectStore, SecretStore, Store
 from glowplug_router.providers.local import LocalProvider
+from glowplug_router.recording import FILE, Planner, Recorder
 from glowplug_router.settings import ControllerSettings
 from glowplug_router.signatures import Signer
 from glowplug_router.store.sqlite import SqliteStore
@@ -80,7 +84,8 @@ async def serving(
     payloads = Payloads(parts)
     gateways.app = control_api(parts, payloads)
     gateways.payloads = payloads
-    controller = Controller(world, store, provider, gateways, clock, plan)
+    planner = planner_of(settings)
+    controller = Controller(world, store, provider, gateways, clock, planner)
     roles = {
         "agent": Role(serve=provider.serve, answer=provider.answer),
         "gateway": Role(serve=gateways.serve, answer=gateways.answer),
@@ -92,6 +97,24 @@ async def serving(
         tasks.start_soon(payloads.sweep_forever)
         yield controller
         tasks.cancel_scope.cancel()
+
+
+def planner_of(settings: ControllerSettings) -> Planner:
+    """Return the planner, recorded and under advice where that was asked for.
+
+    Raises:
+        ConfigError: The recording cannot be written.
+    """
+    planner: Planner = plan
+    if settings.record:
+        try:
+            planner = Recorder(plan, Path(settings.record) / FILE)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot record into {settings.record}: {error.strerror}",
+                hint="name a folder that you may write after --record",
+            ) from error
+    return Advisor(planner, settings.advised) if settings.advised else planner
 
 
 async def load_world(store: Store) -> World:

@@ -27,6 +27,8 @@ class Offer:
     launch_p90_ns: int = 0
     quota: int = 0  # nodes at most; 0 = no bound is known
     min_billed_ns: int = 0
+    restart_p90_ns: int = 0  # from stopped to ready; 0 = it cannot be stopped
+    stopped_micro_usd: int = 0  # an hour of its disk, while it is stopped
 
     @property
     def pool(self) -> str:
@@ -68,3 +70,73 @@ class Terminate:
     deadline_ns: int
     reason: str
     stop: bool = False
+
+
+Degrade = Literal["warn", "cap", "spot_only", "stop_batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Replicas of one shape that need launched machines, in thousandths of a replica on the reference device."""
+
+    key: str  # of the shape: stable, and nodes are remembered by it
+    units_permille: int  # what must be ready, without what machines that are simply there can hold
+    critical_permille: int = 0  # of it what must be left when any one zone is lost
+    batch_permille: int = 0  # of it what is only there for batch: the first to go without money
+    kind: str = "nvidia"
+    count: int = 1  # devices of one replica; 0 = it runs without
+    models: tuple[str, ...] = ()  # of its devices; () = any
+    device_memory_bytes: int = 0
+    memory_bytes: int = 0
+    cpu_milli: int = 0
+    lost_work_ns: int = 0  # device time that the loss of a node throws away
+    miss_micro_usd: int = 0  # what it costs to be one replica short for an hour; 0 = not said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What people allow. Zero is no limit."""
+
+    markets: tuple[Market, ...] = ("spot", "on_demand")
+    price_cap_micro_usd: int = 0  # an hour of one machine
+    budget_micro_usd: int = 0  # a month
+    spent_micro_usd: int = 0  # of this month's budget, up to now
+    month_passed_permille: int = 1000
+    degrade: Degrade = "warn"  # what happens when the budget will not last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferMemory:
+    """What is remembered of an offer: the counters seen last, and their decayed sums."""
+
+    offer: str
+    launched: int = 0
+    refused: int = 0
+    lost: int = 0
+    held_ns: int = 0
+    lost_micro: int = 0  # nodes lost, in millionths, halved every day
+    refused_micro: int = 0
+    held_decayed_ns: int = 0
+    decayed_ns: int = 0  # up to when the sums are decayed
+    refusals: int = 0  # in a row
+    retry_at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedMemory:
+    """What is remembered of a need."""
+
+    key: str
+    nodes: tuple[str, ...] = ()  # launched for it
+    spare: int = 0  # nodes above the need
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityMemory:
+    """What the planner of nodes remembers between two steps; `serial` makes names of nodes unique."""
+
+    offers: tuple[OfferMemory, ...] = ()
+    needs: tuple[NeedMemory, ...] = ()
+    is_strained: bool = False  # the budget is spent too fast
+    serial: int = 0
+    seed: int = 0

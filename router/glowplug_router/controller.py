@@ -17,6 +17,7 @@ from glowplug_router.control.containment import Planner, left_out_of, plan_conta
 from glowplug_router.control.gateways import Gateways
 from glowplug_router.control.observe import observe
 from glowplug_router.control.snapshots import memory_of, snapshot
+from glowplug_router.control.wishes import ended, farewells
 from glowplug_router.control.world import World
 from glowplug_router.ports import NodeLink, Provider, Store
 from glowplug_router.records import (
@@ -62,7 +63,7 @@ class Controller:
         self._planner = planner
         self._under_way: dict[str, Action] = {}
         self._told: dict[str, tuple[NodeLink, int]] = {}
-        self._said: dict[str, tuple[str, int, int]] = {}  # subject -> the decision last stored
+        self._said: dict[str, tuple[object, ...]] = {}  # subject -> the decision last stored
         self._published: Snapshot | None = None
         self._stopping = False
         self._trouble: dict[str, str] = {}  # what fails now, by what was being done
@@ -145,6 +146,7 @@ class Controller:
         try:
             await self._carry_out(plan)
             await self._record(plan)
+            await self._end_wishes()
         except StoreError as error:
             # What cannot be written down is not done; calls go on with what stands.
             _LOG.error(
@@ -163,7 +165,7 @@ class Controller:
         nothing = Plan(actions=(), memory=world.memory, explain=())
         if self._stopping:
             return nothing
-        seen, demand = observe(world, now_ns), world.demand.total()
+        seen, demand = observe(world, now_ns, self._clock.wall_ns()), world.demand.total()
         try:
             plan = self._planner(seen, demand, world.memory, now_ns)
         except Exception as error:  # one app's numbers must not end everybody's router
@@ -193,7 +195,7 @@ class Controller:
         # Only now: a plan that could not be written down is made anew, with the memory it began with.
         world.memory = plan.memory
         for action in plan.actions:
-            if still_right(action, world):
+            if still_right(action, world, self._clock.now_ns()):
                 carry_out(action, world)
                 self._under_way[action.id] = action
                 _LOG.info(
@@ -204,6 +206,7 @@ class Controller:
                 )
             else:
                 await self._close(action.id, "abandoned", "the world had changed")
+                world.alarms["abandoned"] = self._clock.now_ns() + STORE_RETRY_NS
 
     async def _record(self, plan: Plan) -> None:
         """Close the intents whose end shows, and store the decisions that are new."""
@@ -215,10 +218,19 @@ class Controller:
         async with anyio.create_task_group() as tasks:  # together: the store commits them as one
             for id, (state, detail) in ended:
                 tasks.start_soon(self._close_if_it_can, id, state, detail)
-        fresh = [row for row in plan.explain if self._said.get(row.subject) != _gist(row)]
+        fresh = [row for row in plan.explain if _is_news(row, self._said.get(row.subject))]
         if fresh:
             await self._store.explain(fresh, self._clock.wall_ns(), self._world.epoch)
             self._said.update((row.subject, _gist(row)) for row in fresh)
+
+    async def _end_wishes(self) -> None:
+        """Forget what was declared for a while and is over, and say so in the decision log."""
+        catalog, wall_ns = self._world.catalog, self._clock.wall_ns()
+        over = ended(catalog, wall_ns)
+        if over:
+            rows = tuple(farewells(catalog, over))
+            await self._store.explain(rows, wall_ns, self._world.epoch)
+            await catalog.remove_wishes([wish.id for wish in over])
 
     async def _close(self, id: str, state: str, detail: str) -> None:
         await self._store.close_intent(id, state, detail, self._world.epoch)
@@ -301,17 +313,20 @@ def intent_of(action: Action, epoch: int, wall_ns: int) -> Intent:
     )
 
 
-def still_right(action: Action, world: World) -> bool:
+def still_right(action: Action, world: World, now_ns: int) -> bool:
     """Check an action again: a deployment or a report may have come in while its intent was written."""
+    if 0 < action.deadline_ns < now_ns:
+        return False
     fleet, catalog = world.fleet, world.catalog
+    is_there = fleet.book_of(action.replica) is not None
     match action:
-        case Start():
+        case Start(precondition="is_wanted"):
             wanted = action.version in world.trials or action.version in catalog.permille()
-            return wanted and action.node in fleet.nodes and fleet.book_of(action.replica) is None
-        case Swap():
-            return action.version in world.trials and fleet.book_of(action.replica) is not None
-        case Drain() | Forget():
-            return fleet.book_of(action.replica) is not None
+            return wanted and action.node in fleet.nodes and not is_there
+        case Swap(precondition="is_tried_out"):
+            return action.version in world.trials and is_there
+        case _:
+            return is_there and action.precondition == "is_there"
 
 
 def carry_out(action: Action, world: World) -> None:
@@ -345,6 +360,11 @@ def outcome(action: Action, world: World) -> tuple[str, str] | None:
             return ("done", "") if book is None else None
 
 
-def _gist(row: Explain) -> tuple[str, int, int]:
+def _is_news(row: Explain, said: tuple[object, ...] | None) -> bool:
+    """Say whether a decision is worth a row: it is another one, or something was done with it."""
+    return said != _gist(row) or bool(row.acts and not row.advised)
+
+
+def _gist(row: Explain) -> tuple[object, ...]:
     """Return what makes a decision another one: its text has numbers that move all the time."""
-    return row.rule, row.replicas_ready, row.replicas_wanted
+    return row.rule, row.replicas_ready, row.replicas_wanted, row.advised

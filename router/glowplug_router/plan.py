@@ -22,7 +22,8 @@ from glowplug_router.drafting.losses import drain_the_unserved, forget_the_lost
 from glowplug_router.drafting.replicas import grow, shrink, swap
 from glowplug_router.drafting.room import make_room
 from glowplug_router.drafting.targets import Scaler, target
-from glowplug_router.policy.scale import desired_replicas
+from glowplug_router.policy.scaling.desired import desired_replicas
+from glowplug_router.policy.wishes import in_effect
 from glowplug_router.records import Demand, Memory, Observed, Plan
 
 
@@ -35,6 +36,7 @@ def plan(
     scaler: Scaler = desired_replicas,
 ) -> Plan:
     """Return what to do now, what to remember, why, and when to ask again at the latest."""
+    observed = in_effect(observed, now_ns)
     draft = Draft(observed, {row.key: row for row in demand}, memory, now_ns)
     forget_the_lost(draft)
     drain_the_unserved(draft)

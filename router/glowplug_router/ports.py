@@ -7,6 +7,7 @@ from glowplug.artifact import Bundle
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.spec import Policy
 from glowplug_router.records import Deployment, Explain, Intent, Key, Version
+from glowplug_router.wish_records import Wish
 
 EXPLAIN_KEEP = (
     100  # rows of the decision log kept for one subject: what a person reads back, not a history
@@ -65,6 +66,18 @@ class Store(Protocol):
 
     async def set_policy(self, app: str, endpoint: str, policy: Policy, epoch: int) -> None:
         """Change a policy; no version is made, nothing restarts."""
+        ...
+
+    async def add_wish(self, wish: Wish, epoch: int) -> None:
+        """Keep what is declared for a while."""
+        ...
+
+    async def wishes(self) -> tuple[Wish, ...]:
+        """Return all of it, oldest first, what has ended too."""
+        ...
+
+    async def remove_wishes(self, ids: Sequence[str], epoch: int) -> None:
+        """Forget some of it; ids that are not there are passed over."""
         ...
 
     async def add_key(self, key: Key) -> None:

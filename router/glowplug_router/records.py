@@ -1,10 +1,17 @@
 """What does the router know? Frozen records; observed ones are rebuilt from agents, never trusted from the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from glowplug.clock import SECOND
 from glowplug.spec import Auth, Class, Device, EndpointSpec, Policy
+from glowplug_router.call_records import ColdCall
 from glowplug_router.capacity_records import NodeState, Offer, OfferTally
+from glowplug_router.device_records import DeviceNeeds, DeviceSlot, Part
+from glowplug_router.intent_records import Guarded
+from glowplug_router.load_records import Load, StartTimes
+from glowplug_router.warmth_records import Warmth
+from glowplug_router.wish_records import NO_WISHES, Wishes
 
 ReplicaState = Literal["starting", "ready", "draining", "failed"]
 
@@ -92,13 +99,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explain:
-    """Why the planner did, or did not do, something: read by `status --why`."""
+    """Why the planner did, or did not do, something: read by `glowplug why`."""
 
     subject: str  # "app/endpoint@12"
     rule: str  # short name of the rule that decided
     text: str  # one sentence with the numbers in it
     replicas_ready: int = 0
     replicas_wanted: int = 0
+    acts: tuple[str, ...] = ()  # what was done at once, and why there: one sentence an action
+    numbers: tuple[tuple[str, int], ...] = ()  # what the rule saw; a name ends with its unit
+    advised: bool = False  # it was only said, not done: the app is under advice
 
 
 # -- what is observed --------------------------------------------------------------------------------
@@ -120,6 +130,9 @@ class Node:
     expected_ns: int = 0  # while it is launched: when it should be ready
     leaves_ns: int = 0  # it was given notice: when it will be gone; 0 = it was not
     holds: tuple[str, ...] = ()  # digests of bundles, engines and weights on its disk
+    devices: tuple[
+        DeviceSlot, ...
+    ] = ()  # of any kind; where there are none said, `gpus` are the devices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +150,7 @@ class Replica:
     code: str = ""
     detail: str = ""
     gpus: tuple[str, ...] = ()  # uuids it holds, also while it is only intended
+    parts: tuple[Part, ...] = ()  # of a gang over several nodes: what it has elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +170,17 @@ class Served:
     drain_ns: int = 0
     swap_from: str = ""  # dev: replicas of this version key may become this version in place
     device: Device = "auto"  # auto: where no node has any GPU, it runs without
+    needs: tuple[
+        DeviceNeeds, ...
+    ] = ()  # any one of these; () = `gpu_count` whole ones of `gpu_names`
+    artefacts: tuple[
+        str, ...
+    ] = ()  # digests that a start fetches where the node does not hold them
+    is_spread: bool = False  # over zones, as evenly as there is room
+    start_prior_ns: int = (
+        30 * SECOND
+    )  # how long a start takes while none was seen: GenTD26's load p50 is 23 s
+    wishes: Wishes = NO_WISHES  # what people declared for a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +212,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Guarded):
     """Have a replica of this version on this node."""
 
     id: str  # intent id
@@ -195,10 +220,11 @@ class Start:
     version: str
     node: str
     gpus: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class Drain(Guarded):
     """Let a replica finish and end."""
 
     id: str
@@ -208,7 +234,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
+class Forget(Guarded):
     """Drop a replica that is gone: failed, or on a node that was lost."""
 
     id: str
@@ -217,7 +243,7 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swap:
+class Swap(Guarded):
     """Dev: let a running replica become another version in place, its loaded state kept."""
 
     id: str
@@ -251,6 +277,9 @@ class EndpointMemory:
     counted: tuple[str, ...] = ()  # failed replicas already counted and still observed
     room_node: str = ""  # where room is kept for it until what drains there is gone
     room_gpus: tuple[str, ...] = ()  # the devices that are kept for it there
+    load: Load = field(default_factory=Load)
+    start: StartTimes = field(default_factory=StartTimes)
+    warmth: Warmth = field(default_factory=Warmth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,3 +393,4 @@ class DemandReport:
     number: int
     demands: tuple[Demand, ...]
     snapshot: int = 0
+    cold: tuple[ColdCall, ...] = ()

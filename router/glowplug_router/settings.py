@@ -36,6 +36,8 @@ class UpSettings:
     node: str = field(default_factory=platform.node)
     drain_ns: int = 30 * SECOND  # calls in flight may finish when it stops
     tls: Tls | None = None  # HTTPS; None = plain HTTP
+    advised: tuple[str, ...] = ()  # apps that are planned for, and nothing is done; "*" = all
+    record: str = ""  # folder into which every plan is written, with what it was made of; "" = none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +46,5 @@ class ControllerSettings:
 
     url: str  # where people reach this router
     ca: str = ""  # the certificates they must trust there
+    record: str = ""  # as in `UpSettings`
+    advised: tuple[str, ...] = ()

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from glowplug.hooks import on
     from glowplug.image import Image
     from glowplug.lists import END
-    from glowplug.options import Batch, Scale, Timeouts, Volume
+    from glowplug.options import Batch, Timeouts, Volume
+    from glowplug.scaling import Scale, Target, Window
 
 __version__ = "0.1.0"
 
@@ -22,9 +23,11 @@ __all__ = [
     "GlowplugError",
     "Image",
     "Scale",
+    "Target",
     "Tensor",
     "Timeouts",
     "Volume",
+    "Window",
     "endpoint",
     "on",
 ]
@@ -36,10 +39,12 @@ _HOMES = {
     "Endpoint": "glowplug.endpoints",
     "GlowplugError": "glowplug.errors",
     "Image": "glowplug.image",
-    "Scale": "glowplug.options",
+    "Scale": "glowplug.scaling",
+    "Target": "glowplug.scaling",
     "Tensor": "glowplug.arrays",
     "Timeouts": "glowplug.options",
     "Volume": "glowplug.options",
+    "Window": "glowplug.scaling",
     "endpoint": "glowplug.endpoints",
     "on": "glowplug.hooks",
 }

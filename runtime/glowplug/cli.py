@@ -32,8 +32,8 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "init": Verb(f"{_HERE}.start", "", "Make a folder with a first endpoint in it."),
         "dev": Verb(_PACKAGER, "local", "Serve a file here and reload it on every save."),
         "run": Verb(f"{_HERE}.run", "", "Call an endpoint of a file, without a server."),
-        "up": Verb(_ROUTER, "local", "Start the router and a node on this machine."),
-        "down": Verb(_ROUTER, "local", "Stop what `up` started."),
+        "up": Verb(f"{_ROUTER}.lifecycle", "local", "Start the router and a node on this machine."),
+        "down": Verb(f"{_ROUTER}.lifecycle", "local", "Stop what `up` started."),
     },
     "Deploy": {
         "deploy": Verb(
@@ -45,10 +45,15 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "scale": Verb(
             f"{_HERE}.apps", "", "Change how many replicas there may be; restarts nothing."
         ),
+        "simulate": Verb(
+            f"{_ROUTER}.simulate", "simulate", "Replay traffic under another scale, and compare."
+        ),
+        "preheat": Verb(f"{_HERE}.wishes", "", "Keep replicas ready for a while."),
     },
     "Use": {
         "call": Verb(f"{_HERE}.call", "", "Call a deployed endpoint."),
         "status": Verb(f"{_HERE}.status", "", "Show what runs, and why."),
+        "why": Verb(f"{_HERE}.why", "", "Say why an endpoint has the replicas it has."),
         "logs": Verb(f"{_HERE}.logs", "", "Show what endpoints printed, or all about one request."),
     },
     "Set up": {

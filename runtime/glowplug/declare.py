@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from glowplug.errors import DefinitionError
+from glowplug.given import whole_number
 from glowplug.image import Image, environment_pairs
 from glowplug.names import app_name, endpoint_name
 from glowplug.options import (
@@ -16,7 +17,6 @@ from glowplug.options import (
     Timeouts,
     Volume,
     gpus,
-    whole_number,
 )
 from glowplug.spec import Auth, Class, Device, ImageSpec, Needs, Policy
 from glowplug.spec import Timeouts as TimeoutsSpec

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from glowplug.clock import SECOND
 from glowplug.errors import DefinitionError
+from glowplug.given import ByName, whole_number
 from glowplug.image import Image
 from glowplug.names import resource_name
-from glowplug.spec import Auth, BatchSpec, Class, Device, Policy
+from glowplug.scaling import COUNT_MAX as COUNT_MAX
+from glowplug.scaling import REPLICAS_MAX as REPLICAS_MAX
+from glowplug.scaling import Scale as Scale
+from glowplug.scaling import Target as Target
+from glowplug.scaling import Window as Window
+from glowplug.spec import Auth, BatchSpec, Class, Device
 from glowplug.spec import Timeouts as TimeoutsSpec
-from glowplug.suggest import did_you_mean, near
+from glowplug.suggest import near
 from glowplug.units import Duration, Size, duration_ns
-
-if TYPE_CHECKING:
-    from typing import Self
 
 Gpus = int | str | Sequence[str] | None
 OnItemError = Literal["isolate", "fail"]
@@ -52,8 +55,6 @@ GPU_MODELS = (
     ),
 )  # what people rent and own; a typo must not become an endpoint that never starts
 GPUS_MAX = 16  # in one machine, today
-REPLICAS_MAX = 10_000  # of one endpoint
-COUNT_MAX = 100_000  # of all else that is counted in a policy: calls that wait, free replicas
 CONCURRENCY_MAX = 10_000  # calls at once in one replica, so also in one batch
 WAIT_MAX_NS = 10 * SECOND  # of a batch; more is a slip of a unit
 
@@ -67,7 +68,7 @@ class EndpointOptions(TypedDict, total=False):
     device: Device
     cpu: float  # cores
     memory: Size  # "8GiB"
-    scale: "Scale"
+    scale: Scale
     concurrency: int  # calls at once in one replica
     batch: "Batch | int"  # the code takes lists: so many calls run as one
     timeout: "Timeouts | Duration"  # a bare duration limits the run
@@ -83,88 +84,6 @@ class EndpointOptions(TypedDict, total=False):
     description: str  # default: the docstring; its first paragraph is the summary
     tags: Mapping[str, str]
     image: Image
-
-
-class ByName:
-    """A record that people write out option by option: one it does not have is refused with what was meant."""
-
-    __slots__ = ()
-
-    def __new__(cls, *given: object, **options: object) -> "Self":
-        """Look at the names before `__init__`, whose TypeError would not say which there are."""
-        known = list(cls.__annotations__)
-        if given:
-            raise DefinitionError(
-                f"{cls.__name__} takes its options by name",
-                hint=f"write {cls.__name__}({known[0]}={given[0]!r})",
-            )
-        for name in options:
-            if name not in known:
-                raise DefinitionError(
-                    f"{cls.__name__} has no option `{name}`", hint=did_you_mean(name, known)
-                )
-        return super().__new__(cls)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale(ByName):
-    """How many replicas run.
-
-    Args:
-        min: replicas that always run; 0 costs nothing when idle.
-        max: never more than these.
-        buffer: ready replicas kept free above the load.
-        target: calls a replica should carry at once; by default 0.7 of its concurrency.
-        up_after: how long load must last before a replica is added.
-        down_after: how long it must be gone before one is taken away.
-        zero_after: how long an idle endpoint keeps its last replica.
-        hold: calls that may wait while no replica is ready.
-    """
-
-    min: int = 0
-    max: int = 4
-    buffer: int = 0
-    target: float | None = None
-    up_after: Duration = "0s"
-    down_after: Duration = "60s"
-    zero_after: Duration = "5m"
-    hold: int = 100
-
-    def __post_init__(self) -> None:
-        whole_number(self.max, "scale.max", 1, REPLICAS_MAX)
-        for name, least in (("min", 0), ("buffer", 0), ("hold", 1)):
-            whole_number(getattr(self, name), f"scale.{name}", least, COUNT_MAX)
-        if self.min > self.max:
-            raise DefinitionError(
-                f"scale.min={self.min} is more than scale.max={self.max}",
-                hint=f"write Scale(min={self.min}, max={self.min})",
-            )
-        if self.buffer > self.max:
-            raise DefinitionError(
-                f"scale.buffer={self.buffer} is more than scale.max={self.max}",
-                hint="raise max or lower buffer",
-            )
-        if self.target is not None and (not _is_number(self.target) or self.target <= 0):
-            raise DefinitionError(
-                f"scale.target={self.target!r} is not a number of calls above 0",
-                hint="write target=4: calls that one replica should carry at once",
-            )
-        self.policy()
-
-    def policy(self, auth: Auth = "key", priority: Class = "standard") -> Policy:
-        """Return the record the controller plans with."""
-        return Policy(
-            min=self.min,
-            max=self.max,
-            buffer=self.buffer,
-            target_concurrency=float(self.target or 0.0),
-            up_after_ns=duration_ns(self.up_after, "scale.up_after"),
-            down_after_ns=duration_ns(self.down_after, "scale.down_after"),
-            zero_after_ns=duration_ns(self.zero_after, "scale.zero_after"),
-            hold=self.hold,
-            auth=auth,
-            priority=priority,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,29 +240,6 @@ def gpus(given: Gpus) -> tuple[int, tuple[str, ...]]:
             hint='write gpu=["L4:2", "A10G:2"]',
         )
     return counts.pop(), tuple(dict.fromkeys(model for _, model in entries))
-
-
-def whole_number(given: object, what: str, least: int, most: int | None = None) -> int:
-    """Return `given` if it is an integer of at least `least`, and at most `most`."""
-    if isinstance(given, int) and not isinstance(given, bool) and given >= least:
-        if most is None or given <= most:
-            return given
-        raise DefinitionError(
-            f"{what}={given} is more than {most}", hint=f"write {least} to {most}"
-        )
-    if isinstance(given, str) and given.endswith("%"):
-        raise DefinitionError(
-            f"{what}={given!r}: percentages are not there yet",
-            hint=f"write {what.rpartition('.')[2]}={max(least, 1)}",
-        )
-    raise DefinitionError(
-        f"{what}={given!r} must be a whole number, {least} or more",
-        hint=f"write {what.rpartition('.')[2]}={max(least, 1)}",
-    )
-
-
-def _is_number(given: object) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and given < float("inf")
 
 
 def _gpu_entry(entry: object) -> tuple[int, str]:

@@ -121,18 +121,41 @@ class EndpointSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What one replica should carry, in measures beside concurrency; 0 = not asked. Who wants most replicas wins."""
+
+    qps_milli: int = 0  # calls a second, in thousandths
+    queue_milli: int = 0  # calls that wait, in thousandths
+    p95_ns: int = 0  # of waiting and running together
+    util_permille: int = 0  # of its concurrency that is in use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSpec:
+    """A time that comes again and again, in which more replicas are kept."""
+
+    cron: str  # when it begins: "0 8 * * 1-5", see glowplug.cron
+    for_ns: int
+    min: int
+    tz: str = "UTC"  # IANA name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How many run and who may call; changing it makes no new version and restarts nothing."""
 
     min: int = 0
     max: int = 4
     buffer: int = 0  # ready replicas kept free above the load
+    buffer_permille: int = 0  # and so many thousandths of those the load needs, rounded up
     target_concurrency: float = (
-        0.0  # calls a replica should carry; 0 = 0.7 of its concurrency, at least 1
+        0.0  # calls a replica should carry; 0 = so many that few wait (policy.scaling.staffing)
     )
+    targets: Targets = field(default_factory=Targets)
     up_after_ns: int = 0
     down_after_ns: int = 60 * SECOND
-    zero_after_ns: int = 5 * MINUTE
+    zero_after_ns: int = 5 * MINUTE  # -1 = as long as its gaps say
+    windows: tuple[WindowSpec, ...] = ()
     hold: int = 100  # calls that may wait while no replica is ready
     auth: Auth = "key"
     priority: Class = "standard"  # of calls that do not say

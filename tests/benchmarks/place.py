@@ -20,13 +20,14 @@ WAIT_S = 60.0
 class Place:
     """A running router and node in a temporary home."""
 
-    def __init__(self, home: Path, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, prefix: Sequence[str] = (), *, record: str = "") -> None:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith("GLOWPLUG_")
         }
         self.home = home
         self.env = kept | {"GLOWPLUG_HOME": str(home)}
-        self.run("up", "--detach", "--port", "0", prefix=prefix)
+        more = ("--record", record) if record else ()
+        self.run("up", "--detach", "--port", "0", *more, prefix=prefix)
         profile = json.loads((home / "profiles.json").read_text())["profiles"]["local"]
         self.url, self.key = profile["url"], profile["key"]
         self.pid = int(json.loads((home / "router" / "up.json").read_text())["pid"])

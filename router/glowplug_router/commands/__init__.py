@@ -1,5 +1,1 @@
-"""How is a router started and stopped from a terminal?"""
-
-from glowplug_router.commands.lifecycle import down, up
-
-__all__ = ["down", "up"]
+"""Which verbs need the router's code? Each module is loaded only when its verb is used."""

@@ -45,6 +45,18 @@ from glowplug_router.supervisor.up_file import down as stop_router
 @click.option(
     "--keep", is_flag=True, help="When it stops, leave replicas for the next `up` to adopt."
 )
+@click.option(
+    "--record",
+    metavar="DIR",
+    help="Keep every plan with what it saw, for `glowplug simulate --plans`.",
+)
+@click.option(
+    "--advisory",
+    "advised",
+    multiple=True,
+    metavar="APP",
+    help="Only say what this app (`*`: every app) would get: `why` shows it.",
+)
 @click.option("--tls", is_flag=True, help="HTTPS, with a certificate that it makes and renews.")
 @click.option("--tls-cert", metavar="FILE", help="HTTPS, with a certificate of your own (PEM).")
 @click.option("--tls-key", metavar="FILE", help="Its key.")
@@ -58,6 +70,8 @@ def up(
     body_limit: str,
     detach: bool,
     keep: bool,
+    record: str | None,
+    advised: tuple[str, ...],
     tls: bool,
     tls_cert: str | None,
     tls_key: str | None,
@@ -74,6 +88,8 @@ def up(
         body_max_bytes=_size(body_limit),
         keep=keep,
         tls=_tls(tls, tls_cert, tls_key),
+        advised=advised,
+        record=str(Path(record).absolute()) if record else "",
     )
 
     def ready(url: str) -> None:

@@ -4,6 +4,7 @@ from starlette.applications import Starlette
 
 from glowplug_router.control.api_access import Access
 from glowplug_router.control.api_apps import Apps
+from glowplug_router.control.api_wishes import WishCalls
 from glowplug_router.control.deploy import Deployer
 from glowplug_router.control.parts import Parts
 from glowplug_router.control.payloads import Payloads
@@ -11,6 +12,7 @@ from glowplug_router.control.routing import Call, Signed, application
 from glowplug_router.signatures import PAYLOADS
 
 PATH = PAYLOADS + "/{digest}"
+WISHES = "/apps/{app}/endpoints/{endpoint}/wishes"
 
 
 def control_api(parts: Parts, payloads: Payloads) -> Starlette:
@@ -22,6 +24,7 @@ def control_api(parts: Parts, payloads: Payloads) -> Starlette:
 def calls(parts: Parts, payloads: Payloads) -> tuple[Call, ...]:
     """Return every call; a path's `{app}` is part of the scope where it has one."""
     apps, access = Apps(parts, Deployer(parts.world, parts.clock)), Access(parts)
+    wishes = WishCalls(parts)
     return (
         Call("POST", "/blobs/missing", "deploy", apps.missing),
         Call("PUT", "/blobs/{digest}", "deploy", apps.upload),
@@ -33,6 +36,9 @@ def calls(parts: Parts, payloads: Payloads) -> tuple[Call, ...]:
         Call("POST", "/apps/{app}/rollback", "deploy:{app}", apps.rollback),
         Call("POST", "/apps/{app}/stop", "deploy:{app}", apps.stop),
         Call("PATCH", "/apps/{app}/endpoints/{endpoint}/policy", "deploy:{app}", apps.set_policy),
+        Call("GET", WISHES, "read", wishes.all),
+        Call("POST", WISHES, "deploy:{app}", wishes.make),
+        Call("DELETE", WISHES + "/{id}", "deploy:{app}", wishes.end),
         Call("GET", "/why", "read", apps.why),
         Call("GET", "/logs", "read", apps.logs),
         Call("GET", "/nodes", "read", apps.nodes),

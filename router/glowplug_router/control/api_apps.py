@@ -156,10 +156,20 @@ class Apps:
     async def why(self, request: Request) -> Response:
         """Return the decision log, newest first."""
         limit = _number(request, "limit", 50, DECISIONS_MAX)
-        rows = await self._parts.store.decisions(request.query_params.get("subject", ""), limit)
-        return answer(
-            {"decisions": [{"wall_ns": at, **msgspec.to_builtins(row)} for at, row in rows]}
+        subject, asked = request.query_params.get("subject", ""), request.query_params.get("call")
+        cold = views.cold_calls(self._parts.world, subject, asked or "")
+        if asked and not cold:
+            raise call_error(
+                "not_found",
+                f"no call {asked[:80]} is known that met no replica",
+                executed="no",
+                hint="the last calls that waited for a start are kept; one that was answered warm has no such story",
+            )
+        rows = await self._parts.store.decisions(
+            subject or (cold[0].version if asked else ""), limit
         )
+        decisions = [{"wall_ns": at, **msgspec.to_builtins(row)} for at, row in rows]
+        return answer({"decisions": decisions, "cold": cold[:limit]})
 
     async def nodes(self, request: Request) -> Response:
         """Return the nodes."""

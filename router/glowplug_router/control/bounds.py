@@ -12,9 +12,11 @@ import msgspec
 from glowplug.artifact import Bundle
 from glowplug.clock import SECOND
 from glowplug.errors import CallError, DefinitionError, call_error
+from glowplug.given import WHOLE
 from glowplug.names import resource_name
-from glowplug.options import CONCURRENCY_MAX, COUNT_MAX, WAIT_MAX_NS
-from glowplug.spec import EndpointSpec, Json, Policy, Schema
+from glowplug.options import CONCURRENCY_MAX, WAIT_MAX_NS
+from glowplug.scaling import AUTO_NS, BUFFER_MAX, COUNT_MAX, WINDOWS_MAX, window_trouble
+from glowplug.spec import EndpointSpec, Json, Policy, Schema, Targets
 from glowplug.units import DURATION_MAX_NS
 
 GPUS_MAX = 64  # of one replica
@@ -32,10 +34,14 @@ def check_policy(policy: Policy) -> None:
     """Refuse a policy with a number that nothing could be done with."""
     numbers = msgspec.to_builtins(policy)
     for name, value in numbers.items():
+        if name == "zero_after_ns" and value == AUTO_NS:
+            continue
         if name.endswith("_ns"):
             _within(name, value, 0, DURATION_MAX_NS)
         elif isinstance(value, int):
             _within(name, value, 0, COUNT_MAX)
+    _check_targets(policy.targets)
+    _check_windows(policy)
     batch = policy.batch
     if batch.max is not None:
         _within("batch.max", batch.max, 1, CONCURRENCY_MAX)
@@ -44,6 +50,23 @@ def check_policy(policy: Policy) -> None:
     target = policy.target_concurrency
     if not math.isfinite(target) or not 0 <= target <= CONCURRENCY_MAX:
         raise refused(f"target_concurrency={target!r}", f"use 0 to {CONCURRENCY_MAX}")
+
+
+def _check_targets(targets: Targets) -> None:
+    _within("targets.qps_milli", targets.qps_milli, 0, 1000 * COUNT_MAX)
+    _within("targets.queue_milli", targets.queue_milli, 0, 1000 * COUNT_MAX)
+    _within("targets.p95_ns", targets.p95_ns, 0, DURATION_MAX_NS)
+    _within("targets.util_permille", targets.util_permille, 0, WHOLE)
+
+
+def _check_windows(policy: Policy) -> None:
+    _within("buffer_permille", policy.buffer_permille, 0, BUFFER_MAX)
+    _within("windows", len(policy.windows), 0, WINDOWS_MAX)
+    for window in policy.windows:
+        trouble = window_trouble(window)
+        if trouble:
+            raise refused(f"the window {window.cron[:80]!r}: {trouble}")
+        _within("the min of a window", window.min, 1, policy.max)
 
 
 def check_spec(spec: EndpointSpec) -> None:

@@ -8,6 +8,7 @@ from glowplug.artifact import Bundle
 from glowplug.spec import Policy
 from glowplug_router.ports import Store
 from glowplug_router.records import Deployment, Key, Version
+from glowplug_router.wish_records import Wish
 
 _PEPPER_BYTES = 32
 
@@ -24,6 +25,7 @@ class Catalog:
         self.bundles: dict[str, Bundle] = {}
         self.live: dict[str, Deployment] = {}
         self.policies: dict[tuple[str, str], Policy] = {}
+        self.wishes: dict[str, Wish] = {}
         self.keys: tuple[Key, ...] = ()
         self.pepper = ""
         self.token_secret = ""
@@ -41,6 +43,7 @@ class Catalog:
         self.policies = {
             (app, endpoint): policy for app, endpoint, policy in await store.policies()
         }
+        self.wishes = {wish.id: wish for wish in await store.wishes()}
         self.keys = await store.keys()
         self.pepper = await store.setting("pepper", secrets.token_hex(_PEPPER_BYTES))
         self.token_secret = await store.setting("token_secret", secrets.token_hex(_PEPPER_BYTES))
@@ -111,6 +114,17 @@ class Catalog:
         """Change a policy."""
         await self._store.set_policy(app, endpoint, policy, self.epoch)
         self.policies[app, endpoint] = policy
+
+    async def add_wish(self, wish: Wish) -> None:
+        """Keep what is declared for a while."""
+        await self._store.add_wish(wish, self.epoch)
+        self.wishes[wish.id] = wish
+
+    async def remove_wishes(self, ids: Sequence[str]) -> None:
+        """Forget some of it."""
+        await self._store.remove_wishes(ids, self.epoch)
+        for id in ids:
+            self.wishes.pop(id, None)
 
     async def add_key(self, key: Key) -> None:
         """Keep a key."""

@@ -70,7 +70,14 @@ def left_out_of(rows: Iterable[Explain]) -> Sequence[str]:
 def _less(node: Node, gpus: set[str], memory_bytes: int) -> Node:
     # A node whose memory is 0 is one whose memory is not known, so 1 byte is what is left at least.
     left = max(1, node.memory_bytes - memory_bytes) if node.memory_bytes else 0
-    return replace(node, memory_bytes=left, gpus=tuple(g for g in node.gpus if g[0] not in gpus))
+    # A device that is shared goes with all who have a part of it, and with the device that it was cut from.
+    gone = gpus | {slot.parent for slot in node.devices if slot.uuid in gpus}
+    return replace(
+        node,
+        memory_bytes=left,
+        gpus=tuple(gpu for gpu in node.gpus if gpu[0] not in gone),
+        devices=tuple(slot for slot in node.devices if slot.uuid not in gone),
+    )
 
 
 def _row(key: str, error: Exception) -> Explain:

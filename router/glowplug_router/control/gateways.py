@@ -47,7 +47,9 @@ class Gateways:
     async def answer(self, channel: Channel, exchange: Exchange) -> None:
         """Take a report of demand, or answer a call of the control API."""
         if exchange.infer.path == "/-/demand":
-            if self._world.demand.take(_demand(await exchange.body.read())):
+            report = _demand(await exchange.body.read())
+            self._world.cold.extend(report.cold)
+            if self._world.demand.take(report):
                 self._world.changed.fire()
         elif exchange.infer.path == CHANNEL_PATH and self.payloads is not None:
             await self.payloads.serve(exchange)

@@ -1,23 +1,32 @@
 """What does the planner get to see? The deployed, the tried-out and the leaving, with all there is of each."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from glowplug.clock import MINUTE
+from glowplug_router.control.wishes import wishes_of
 from glowplug_router.control.world import World
 from glowplug_router.records import Observed, Replica, Served, Version
 
 DRAIN_MAX_NS = 5 * MINUTE  # a call that runs longer than this is cut off by a deploy
 
 
-def observe(world: World, now_ns: int) -> Observed:
-    """Return the world at this moment."""
+def observe(world: World, now_ns: int, wall_ns: int) -> Observed:
+    """Return the world at this moment; only what people declared for a while needs to know the wall time."""
     replicas = world.fleet.replicas(now_ns)
     return Observed(
         epoch=world.epoch,
-        served=tuple(_served(world, replicas)),
+        served=tuple(_wished(world, one, now_ns, wall_ns) for one in _served(world, replicas)),
         nodes=world.fleet.observed_nodes(),
         replicas=replicas,
     )
+
+
+def _wished(world: World, one: Served, now_ns: int, wall_ns: int) -> Served:
+    if one.leaving or one.candidate:
+        return one
+    app, _, endpoint = one.key.partition("@")[0].partition("/")
+    return replace(one, wishes=wishes_of(world.catalog, app, endpoint, now_ns, wall_ns))
 
 
 def _served(world: World, replicas: Iterable[Replica]) -> Iterable[Served]:

@@ -163,8 +163,10 @@ def _draft(decl: EndpointDecl, digest: str, bundle: Bundle, wall_ns: int) -> tup
 
 
 def _merged(known: Mapping[str, Any], change: Mapping[str, object]) -> dict[str, object]:
-    """Return what is known with what changes, of `batch` as well: its other member stays."""
-    batch = change.get("batch")
-    if not isinstance(batch, Mapping):
-        return {**known, **change}
-    return {**known, **change, "batch": {**known["batch"], **batch}}
+    """Return what is known with what changes, of `batch` and `targets` as well: their other members stay."""
+    inner = {
+        name: {**known[name], **value}
+        for name in ("batch", "targets")
+        if isinstance(value := change.get(name), Mapping)
+    }
+    return {**known, **change, **inner}

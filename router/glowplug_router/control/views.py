@@ -5,8 +5,11 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from glowplug.spec import Json
+from glowplug_router.call_records import ColdCall
 from glowplug_router.control.world import World
 from glowplug_router.records import Demand, Deployment, Replica, Route
+
+ID_SHOWN = 8  # characters of a request id that name it, as `glowplug logs` shows them
 
 
 def app(world: World, name: str, now_ns: int) -> Json:
@@ -48,6 +51,7 @@ def _endpoint(
         "description": spec.description,
         "stable": stable.number,
         "policy": msgspec.to_builtins(world.catalog.policy(stable)),
+        "wishes": _wishes(world, live.app, route.endpoint),
         "schema": msgspec.to_builtins(spec.schema),
         "examples": list(spec.examples),
         "device": spec.needs.device,
@@ -73,6 +77,13 @@ def _endpoint(
             for key in sorted({*shares, *present})
         ],
     }
+
+
+def _wishes(world: World, app: str, endpoint: str) -> list[Json]:
+    wishes = world.catalog.wishes.values()
+    return [
+        msgspec.to_builtins(one) for one in wishes if (one.app, one.endpoint) == (app, endpoint)
+    ]
 
 
 def _replica(world: World, replica: Replica, now_ns: int) -> Json:
@@ -107,6 +118,20 @@ def _failure(world: World, key: str) -> Json:
     return (
         None if error is None else {"code": error.code, "detail": error.detail, "replica": error.id}
     )
+
+
+def cold_calls(world: World, subject: str, request_id: str) -> list[ColdCall]:
+    """Return the calls of a subject that met no replica, newest first; or the one of that id (8 characters do)."""
+    if request_id:
+        known = [one for one in world.cold if one.request_id == request_id]
+        is_part = len(request_id) >= ID_SHOWN
+        near = [one for one in world.cold if is_part and one.request_id.startswith(request_id)]
+        return (known or near)[-1:]
+    return [one for one in reversed(world.cold) if _is_about(one.version, subject)]
+
+
+def _is_about(version: str, subject: str) -> bool:
+    return subject in {"", version} or version.startswith((f"{subject}/", f"{subject}@"))
 
 
 def nodes(world: World, connected: Collection[str], now_ns: int) -> Json:

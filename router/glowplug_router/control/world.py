@@ -1,12 +1,16 @@
 """What does the controller hold in memory? All of it is rebuilt after a restart: from the store and from reports."""
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 
+from glowplug_router.call_records import ColdCall
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.demand import DemandBook
 from glowplug_router.control.fleet import Fleet
 from glowplug_router.control.signal import Signal
 from glowplug_router.records import Explain, Memory
+
+COLD_MAX = 1000  # cold calls that can be asked about: 300 bytes each, so little to keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class World:
     alarms: dict[str, int] = field(
         default_factory=dict
     )  # who wants `changed` to fire, and when (monotonic)
+    cold: deque[ColdCall] = field(default_factory=lambda: deque(maxlen=COLD_MAX))  # the newest last
     changed: Signal = field(default_factory=Signal)
     moved: Signal = field(default_factory=Signal)
 

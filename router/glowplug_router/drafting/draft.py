@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from glowplug.clock import SECOND
+from glowplug_router.drafting.accounts import numbers_of, placed_text
 from glowplug_router.policy.backoff import FAILURES_MAX, is_failed
 from glowplug_router.policy.eviction import Holders, noted_room
 from glowplug_router.policy.naming import replica_id
 from glowplug_router.policy.placement import Rooms
-from glowplug_router.policy.scale import Target
+from glowplug_router.policy.scaling.following import Target
+from glowplug_router.policy.wishes import due_ns, told
 from glowplug_router.records import (
     Action,
     Demand,
@@ -50,6 +52,7 @@ class Draft:
     rooms: Rooms = field(init=False)
     holders: Holders | None = None  # who could make way; looked for when somebody must
     makes_way: dict[str, str] = field(default_factory=dict)  # version -> for whom, in this plan
+    acts: dict[str, list[str]] = field(default_factory=dict)  # version -> what is done, in words
     serial: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class Draft:
         fresh_ns = self.now_ns - NODE_LOST_NS
         self.nodes = tuple(node for node in self.observed.nodes if node.seen_ns > fresh_ns)
         self.dues_ns.extend(node.seen_ns + NODE_LOST_NS for node in self.nodes)
+        edges = (due_ns(served.wishes, self.now_ns) for served in self.observed.served)
+        self.dues_ns.extend(edge for edge in edges if edge is not None)
         self.replicas = {}
         for replica in self.observed.replicas:
             self.replicas.setdefault(replica.version, []).append(replica)
@@ -64,7 +69,7 @@ class Draft:
             known.key: known for known in self.memory.versions if known.key in self.served
         }
         self.swapping = {served.swap_from for served in self.observed.served if served.swap_from}
-        self.rooms = Rooms(self.nodes, self.observed.replicas, self.served)
+        self.rooms = Rooms(self.nodes, self.observed.replicas, self.served, self.observed.offers)
         self.serial = self.memory.serial
 
     def finished(self) -> Plan:
@@ -81,17 +86,44 @@ class Draft:
         return Plan(
             actions=tuple(self.actions),
             memory=memory,
-            explain=tuple(self.explained[served.key] for served in self.observed.served),
+            explain=tuple(self._row(served) for served in self.observed.served),
             wake_ns=due_ns,
         )
+
+    def _row(self, served: Served) -> Explain:
+        key = served.key
+        numbers = numbers_of(
+            served,
+            self.demand.get(key),
+            self.memories[key],
+            self.replicas.get(key, ()),
+            self.now_ns,
+        )
+        row = told(self.explained[key], served, self.now_ns)
+        return replace(row, acts=tuple(self.acts.get(key, ())), numbers=numbers)
+
+    @property
+    def deadline_ns(self) -> int:
+        """Return when an action is too late: by then a node that this plan saw may count as lost."""
+        return self.now_ns + NODE_LOST_NS
 
     # -- what there is
 
     def sighted(self, replicas: Iterable[Replica]) -> list[Replica]:
         """Return the replicas whose node is there, or all of them while we are blind."""
+        left = self.rooms.left
+        # Nearly all replicas are on one node: a call of a function for each shows in large fleets.
         return [
-            replica for replica in replicas if not self.nodes or replica.node in self.rooms.left
+            replica
+            for replica in replicas
+            if not self.nodes
+            or (replica.node in left and not (replica.parts and self.is_lost(replica)))
         ]
+
+    def is_lost(self, replica: Replica) -> bool:
+        """Say whether a node of a replica is not there: a gang that lost one of its parts is lost."""
+        left = self.rooms.left
+        return replica.node not in left or any(part.node not in left for part in replica.parts)
 
     def working(self, key: str) -> list[Replica]:
         """Return the version's replicas that count: starting or ready, on a node that is there (or we are blind)."""
@@ -144,12 +176,16 @@ class Draft:
         self.actions.append(
             Start(
                 id=self._id("start", replica),
+                deadline_ns=self.deadline_ns,
+                precondition="is_wanted",
                 replica=replica,
                 version=served.key,
                 node=spot.node,
                 gpus=spot.gpus,
+                parts=spot.parts,
             )
         )
+        self._say(served.key, placed_text(replica, served, spot, self.rooms))
         return True
 
     def swap(self, replica: Replica, served: Served) -> None:
@@ -158,8 +194,15 @@ class Draft:
         self.added[served.key] = self.added.get(served.key, 0) + 1
         subject = f"{replica.id} {served.key}"
         self.actions.append(
-            Swap(id=self._id("swap", subject), replica=replica.id, version=served.key)
+            Swap(
+                id=self._id("swap", subject),
+                deadline_ns=self.deadline_ns,
+                precondition="is_tried_out",
+                replica=replica.id,
+                version=served.key,
+            )
         )
+        self._say(served.key, f"{replica.id} becomes it in place, its loaded state kept")
 
     def drain(self, replica: Replica, drain_ns: int, reason: str) -> None:
         """Let a replica finish and end."""
@@ -169,17 +212,28 @@ class Draft:
         self.actions.append(
             Drain(
                 id=self._id("drain", replica.id),
+                deadline_ns=self.deadline_ns,
                 replica=replica.id,
                 drain_ns=drain_ns,
                 reason=reason,
             )
         )
+        self._say(replica.version, f"{replica.id} drains: {reason}")
 
     def forget(self, replica: Replica, reason: str) -> None:
         """Drop a replica that is gone."""
         self.actions.append(
-            Forget(id=self._id("forget", replica.id), replica=replica.id, reason=reason)
+            Forget(
+                id=self._id("forget", replica.id),
+                deadline_ns=self.deadline_ns,
+                replica=replica.id,
+                reason=reason,
+            )
         )
+        self._say(replica.version, f"{replica.id} is gone: {reason}")
+
+    def _say(self, version: str, text: str) -> None:
+        self.acts.setdefault(version, []).append(text)
 
     def _id(self, kind: str, subject: str) -> str:
         return sha256(f"{kind}|{subject}|{self.observed.epoch}".encode()).hexdigest()

@@ -9,7 +9,7 @@ ORPHAN_DRAIN_NS = 30 * SECOND  # for replicas of versions nobody knows any more
 def forget_the_lost(draft: Draft) -> None:
     """Drop what failed, and what was on a node that is silent. Without any node we are blind, and touch nothing."""
     for replica in draft.observed.replicas if draft.nodes else ():
-        if replica.node not in draft.rooms.left:
+        if draft.is_lost(replica):
             draft.forget(replica, "node_lost")
         elif replica.state == "failed":
             draft.forget(replica, replica.code or "start_failed")

@@ -6,7 +6,7 @@ from glowplug_router.drafting.draft import Draft
 from glowplug_router.policy.eviction import SURE_NS, WAITING_MAX, Crowd, Way, needed_now, way_for
 from glowplug_router.policy.placement import Place
 from glowplug_router.policy.reasons import needs_text, waits_text
-from glowplug_router.policy.scale import Target
+from glowplug_router.policy.scaling.following import Target
 from glowplug_router.records import Served
 
 Targets = Sequence[tuple[Served, Target]]

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from glowplug.clock import SECOND
 from glowplug_router.drafting.draft import Draft
 from glowplug_router.policy.backoff import outcomes_noted
-from glowplug_router.policy.rollout import fixed_replicas
-from glowplug_router.policy.scale import Target, demand_noted
+from glowplug_router.policy.rollout import fixed_replicas, max_replicas
+from glowplug_router.policy.scaling.following import Target
+from glowplug_router.policy.scaling.measuring import demand_noted
+from glowplug_router.policy.scaling.starts import starts_noted
+from glowplug_router.policy.warmth.keeping import gaps_noted
+from glowplug_router.policy.warmth.preheat import preheat_window
 from glowplug_router.records import Demand, EndpointMemory, Served
 
 # desired_replicas(served, demand, memory, ready, starting, now_ns): ours, or another one that it is compared with.
@@ -20,18 +25,37 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
         draft.memories.get(served.key, EndpointMemory(key=served.key)), replicas, draft.now_ns
     )
     demand = draft.demand.get(served.key, Demand(key=served.key))
-    memory = demand_noted(memory, demand, draft.now_ns)
+    memory = starts_noted(memory, served, replicas)
+    memory = gaps_noted(memory, served, demand, draft.now_ns)
+    memory = demand_noted(memory, demand, served, draft.now_ns)
     fixed = fixed_replicas(served)
     if fixed is None:
         states = [replica.state for replica in draft.working(served.key)]
         ready = states.count("ready")
         found = scaler(served, demand, memory, ready, len(states) - ready, draft.now_ns)
+        found = preheated(served, demand, memory, found, draft.now_ns)
     else:
         found = _fixed(fixed, memory, draft.now_ns)
     draft.memories[served.key] = found.memory
     if found.due_ns is not None:
         draft.dues_ns.append(found.due_ns)
     return found
+
+
+def preheated(
+    served: Served, demand: Demand, memory: EndpointMemory, found: Target, now_ns: int
+) -> Target:
+    """Return the target with one replica where it has none, and the next call is expected soon."""
+    window = preheat_window(demand, memory, now_ns)
+    if window is None or found.replicas or not max_replicas(served):
+        return found
+    begin_ns, end_ns = window
+    due_ns = end_ns if now_ns >= begin_ns else begin_ns
+    due_ns = due_ns if found.due_ns is None else min(due_ns, found.due_ns)
+    if now_ns < begin_ns:
+        return replace(found, due_ns=due_ns)
+    text = f"the next call is expected within {(end_ns - now_ns) / SECOND:.0f} s; {found.text}"
+    return replace(found, replicas=1, rule="preheat", text=text, due_ns=due_ns)
 
 
 def _fixed(replicas: int, memory: EndpointMemory, now_ns: int) -> Target:

@@ -5,6 +5,7 @@ from typing import Protocol
 from glowplug.errors import Executed
 from glowplug.spec import Class
 from glowplug.wire.messages import Response, Trailer
+from glowplug_router.call_records import ColdCall
 from glowplug_router.gateway.problems import Trouble
 from glowplug_router.gateway.routes import Lane
 
@@ -115,6 +116,20 @@ class Call:
         self.owed = 0  # bytes of a streamed answer that its replica has not been credited for
         self.over = False  # the caller has its answer, or went away
         self.cold = False  # no replica stood when it arrived
+
+    def met_none(self, status: int, now_ns: int, wall_ns: int) -> ColdCall:
+        """Return what is kept of a call that met no replica, now that it is over."""
+        took_ns = now_ns - self.arrived_ns
+        return ColdCall(
+            request_id=self.request_id,
+            version=self.lane.key,
+            replica=self.link.replica if self.link is not None else "",
+            status=status,
+            arrived_wall_ns=wall_ns - took_ns,
+            wait_ns=self.sent_ns - self.arrived_ns if self.link is not None else took_ns,
+            took_ns=took_ns,
+            phases=self.link.phases if self.link is not None else (),
+        )
 
     @property
     def executed_so_far(self) -> Executed:

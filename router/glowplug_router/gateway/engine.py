@@ -383,7 +383,7 @@ class Engine:
         tally = call.lane.tally
         tally.over(status, now_ns - call.arrived_ns)
         if call.cold:
-            tally.cold_starts += 1
+            tally.met_none(call.met_none(status, now_ns, self._clock.wall_ns()))
 
     def _forget(self, number: int) -> Call | None:
         if (call := self.calls.pop(number, None)) and self.by_request.get(call.request_id) is call:

@@ -61,10 +61,12 @@ class Reporter:
             number=self._number,
             demands=tuple(tally.demand() for tally in self._dirty),
             snapshot=self.snapshot,
+            cold=tuple(call for tally in self._dirty for call in tally.cold),
         )
         if self.tell(to_json(report)):
             for tally in self._dirty:
                 tally.is_dirty = False
+                tally.cold.clear()
             self._dirty.clear()
 
     def close(self) -> None:

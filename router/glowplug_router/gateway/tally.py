@@ -1,8 +1,10 @@
 """What was asked of each version? Counters that only grow, read by the planner and by /metrics."""
 
 from bisect import bisect_left
+from collections import deque
 
 from glowplug.clock import MILLISECOND
+from glowplug_router.call_records import ColdCall
 from glowplug_router.records import Demand
 
 # Milliseconds: from a warm echo to the longest wait the edge allows.
@@ -10,6 +12,7 @@ BOUNDS_NS = tuple(
     ms * MILLISECOND
     for ms in (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 110_000)
 )
+COLD_MAX = 32  # cold calls of a version between two reports; a hundred that waited together waited for the same start
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # bounds of batches, in calls
 REASONS = frozenset(
     {"full", "idle", "wait", "key", "deadline"}
@@ -20,8 +23,8 @@ class Tally:
     """Counts of one version. Plain attributes: they are touched several times in every call."""
 
     __slots__ = (
-        "arrivals", "batched", "batches", "by_status", "cold_starts", "completed", "failed", "inflight", "is_dirty",
-        "key", "last_arrival_ns", "queued", "service_ns", "sizes", "spans", "took_ns",
+        "arrivals", "batched", "batches", "by_status", "cold", "cold_starts", "completed", "failed", "inflight",
+        "is_dirty", "key", "last_arrival_ns", "queued", "service_ns", "sizes", "spans", "took_ns",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(self, key: str) -> None:
@@ -38,6 +41,7 @@ class Tally:
         self.spans = [0] * (len(BOUNDS_NS) + 1)  # calls by how long they took, between the bounds
         self.took_ns = 0
         self.cold_starts = 0
+        self.cold: deque[ColdCall] = deque(maxlen=COLD_MAX)  # the controller was not told of
         self.batches: dict[str, int] = {}  # by why they were cut
         self.batched = 0  # calls in them
         self.sizes = [0] * (len(SIZES) + 1)
@@ -48,6 +52,11 @@ class Tally:
         by_status[status] = by_status.get(status, 0) + 1
         self.spans[bisect_left(BOUNDS_NS, took_ns)] += 1
         self.took_ns += took_ns
+
+    def met_none(self, call: ColdCall) -> None:
+        """Count a call that met no replica, and keep it for the next report."""
+        self.cold_starts += 1
+        self.cold.append(call)
 
     def batch(self, size: int, reason: str) -> None:
         """Count a batch that one of its calls told us of."""

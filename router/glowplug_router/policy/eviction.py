@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glowplug.clock import SECOND
-from glowplug_router.policy.placement import Place, Room, Rooms, fitting, gpus_needed
+from glowplug_router.policy.packing.rooms import Room
+from glowplug_router.policy.placement import Place, Rooms
 from glowplug_router.policy.rollout import max_replicas, min_replicas
 from glowplug_router.records import Demand, EndpointMemory, Replica, Served
 
@@ -188,8 +189,9 @@ def _gpus_without(
     """Return the GPUs a version would get in a room that these have left, None when it would not fit."""
     trial = room.copy()
     for holder in holders:
-        trial.give(rooms.memory_of(holder.replica), rooms.devices_of(holder.replica))
-    return fitting(served, gpus_needed(served, rooms.has_gpus), trial)
+        held = rooms.uses_of(holder.replica, room.node)
+        trial.give(rooms.memory_of(holder.replica), held)
+    return rooms.would_get(served, trial)
 
 
 def _holder(kind: int, last_arrival_ns: int, replica: Replica) -> Holder:

@@ -1,8 +1,12 @@
 """Could this version ever run here? Whether a node would hold one replica of it if nothing else were there."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-from glowplug_router.policy.placement import best_place, is_model, rooms
+from glowplug_router.device_records import DeviceSlot
+from glowplug_router.policy.packing.devices import asked, suits
+from glowplug_router.policy.packing.rooms import Room
+from glowplug_router.policy.placement import best_place, rooms
 from glowplug_router.policy.reasons import needs_text, no_room_text
 from glowplug_router.records import Node, Served
 
@@ -10,25 +14,33 @@ from glowplug_router.records import Node, Served
 def never_fits(served: Served, nodes: Sequence[Node]) -> str:
     """Return why no node could hold a replica even when empty, "" when one could or when no node is known."""
     empty = rooms(nodes, (), {})
-    has_gpus = any(node.gpus for node in nodes)
-    if not nodes or best_place(served, empty, has_gpus) is not None:
+    wanted = asked(served, has_devices=True)
+    kinds = {needs.kind for needs in wanted}
+    has_devices = any(not kinds.isdisjoint(room.site.rack.kinds) for room in empty.values())
+    if not nodes or best_place(served, empty, has_devices) is not None:
         return ""
-    if served.gpu_count and not has_gpus:
-        return 'no node here has a GPU; device="auto" runs without one'
-    if served.gpu_count and not any(_count(node, served) >= served.gpu_count for node in nodes):
-        models = sorted({model for node in nodes for _, model in node.gpus})
-        return f"it needs {needs_text(served)}, and no node has that: there is {', '.join(models)}"
+    if wanted and not has_devices:
+        names = " or ".join("GPU" if kind == "nvidia" else kind for kind in sorted(kinds))
+        return f'no node here has a {names}; device="auto" runs without one'
+    slots = [slot for room in empty.values() for slot in room.site.rack.slots.values()]
+    if wanted and not any(_has_enough(served, room) for room in empty.values()):
+        there = ", ".join(sorted({_name(slot) for slot in slots}))
+        return f"it needs {needs_text(served)}, and no node has that: there is {there}"
     return f"no node is big enough, even when empty: {no_room_text(served, 1, empty.values())}"
 
 
-def _count(node: Node, served: Served) -> int:
-    """Return how many GPUs of one model that will do a node has."""
-    models = [model for _, model in node.gpus]
-    return max(
-        (
-            sum(one == model for one in models)
-            for model in models
-            if any(is_model(model, name) for name in served.gpu_names or ("",))
-        ),
-        default=0,
+def _has_enough(served: Served, room: Room) -> bool:
+    """Say whether a node has as many devices of one model as one of the alternatives asks for."""
+    slots = room.site.rack.slots.values()
+    return any(
+        _most(slot.model for slot in slots if suits(slot, needs)) >= needs.count
+        for needs in asked(served, has_devices=True)
     )
+
+
+def _most(models: Iterable[str]) -> int:
+    return max(Counter(models).values(), default=0)
+
+
+def _name(slot: DeviceSlot) -> str:
+    return slot.model or slot.kind

@@ -1,46 +1,23 @@
 """On which node does a replica start?
 
-Where its GPUs are free, whole and by uuid, and its memory is: the node with most of both left. CPUs are shared: a
-replica is limited to its own, which a node must have at all, and they may add up to more. A version whose device is
-`auto` runs without a GPU where no node has any; `cuda` insists.
+Where the devices it needs are free, its memory is, and it costs least per unit of speed (`packing.ranking` has the
+whole order). CPUs are shared: a replica is limited to its own, which a node must have at all, and they may add up to
+more. A version whose device is `auto` runs without one where no node has any; `cuda` insists.
 """
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from glowplug.spec import Device
+from glowplug_router.capacity_records import Offer
+from glowplug_router.device_records import DeviceNeeds, Part
+from glowplug_router.policy.packing.devices import asked, has_room, pools_of, uses_of
+from glowplug_router.policy.packing.devices import is_model as is_model
+from glowplug_router.policy.packing.gangs import parts_of
+from glowplug_router.policy.packing.index import Index
+from glowplug_router.policy.packing.ranking import is_big_enough, seat_in
+from glowplug_router.policy.packing.rooms import Room, Uses, empty_rooms
 from glowplug_router.records import Node, Replica, Served
-
-
-@dataclass(slots=True)
-class Room:
-    """What is left of a node. Changes while one plan places several replicas."""
-
-    node: str
-    memory_bytes: int | None  # None = not known
-    gpus: dict[str, str] = field(default_factory=dict)  # uuid -> model name
-    replicas: int = 0
-    cpu_milli: int = 0  # all of the node's; 0 = not known
-
-    def take(self, memory_bytes: int, gpus: Iterable[str]) -> None:
-        """Note that a replica has its place here."""
-        self.replicas += 1
-        if self.memory_bytes is not None:
-            self.memory_bytes -= memory_bytes
-        for uuid in gpus:
-            self.gpus.pop(uuid, None)
-
-    def give(self, memory_bytes: int, gpus: Mapping[str, str]) -> None:
-        """Note that a replica has left its place, or will have."""
-        self.replicas -= 1
-        if self.memory_bytes is not None:
-            self.memory_bytes += memory_bytes
-        self.gpus.update(gpus)
-
-    def copy(self) -> "Room":
-        """Return a room that changes without this one."""
-        return Room(self.node, self.memory_bytes, dict(self.gpus), self.replicas, self.cpu_milli)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,185 +26,201 @@ class Place:
 
     node: str
     gpus: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()  # of a gang over several nodes: what it gets elsewhere
 
-
-# All of a version that decides where it fits.
-_Shape = tuple[int, tuple[str, ...], Device, int, int]
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """Return what it gets on each node."""
+        return (Part(self.node, self.gpus), *self.parts)
 
 
 def rooms(
-    nodes: Iterable[Node], replicas: Iterable[Replica], served: Mapping[str, Served]
+    nodes: Iterable[Node],
+    replicas: Iterable[Replica],
+    served: Mapping[str, Served],
+    offers: Iterable[Offer] = (),
 ) -> dict[str, Room]:
     """Return what is left of each node; a replica holds its place until it is gone, draining or not."""
-    left = {
-        node.id: Room(node.id, node.memory_bytes or None, dict(node.gpus), cpu_milli=node.cpu_milli)
-        for node in nodes
-    }
+    left = empty_rooms(nodes, offers)
     for replica in replicas:
-        room = left.get(replica.node)
-        if room is not None and replica.state != "failed":
+        if replica.state != "failed" and _is_whole_there(replica, left):
             version = served.get(replica.version)
-            room.take(version.memory_bytes if version else 0, replica.gpus)
+            memory_bytes = version.memory_bytes if version else 0
+            for node, gpus in parts_held(replica):
+                room = left[node]
+                room.take(memory_bytes, uses_of(version, room.site.rack, gpus))
     return left
 
 
-def place(served: Served, left: Mapping[str, Room], has_gpus: bool) -> Place | None:
+def _is_whole_there(replica: Replica, left: Mapping[str, Room]) -> bool:
+    """Say whether all nodes of a replica are there: a gang that lost one is over, and holds nothing on the others."""
+    return replica.node in left and all(part.node in left for part in replica.parts)
+
+
+def parts_held(replica: Replica) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what a replica holds on which node."""
+    return [(replica.node, replica.gpus), *((part.node, part.gpus) for part in replica.parts)]
+
+
+def place(served: Served, left: Mapping[str, Room], has_devices: bool) -> Place | None:
     """Return where the next replica goes and take the room, or None when it fits nowhere."""
-    spot = best_place(served, left, has_gpus)
-    if spot is not None:
-        left[spot.node].take(served.memory_bytes, spot.gpus)
+    spot = best_place(served, left, has_devices)
+    for part in spot.all_parts if spot is not None else ():
+        room = left[part.node]
+        room.take(served.memory_bytes, uses_of(served, room.site.rack, part.gpus))
     return spot
 
 
-def best_place(served: Served, left: Mapping[str, Room], has_gpus: bool) -> Place | None:
+def best_place(served: Served, left: Mapping[str, Room], has_devices: bool) -> Place | None:
     """Return where the next replica would go, or None when it fits nowhere."""
-    gpu_count = gpus_needed(served, has_gpus)
-    best: tuple[tuple[int, int, int], Room, tuple[str, ...]] | None = None
-    for room in left.values():
-        gpus = fitting(served, gpu_count, room)
-        if gpus is None:
-            continue
-        # Without need of a GPU the GPU nodes are left alone, where there are others.
-        key = (
-            len(room.gpus) if gpu_count else -len(room.gpus),
-            room.memory_bytes or 0,
-            -room.replicas,
-        )
-        if best is None or key > best[0] or (key == best[0] and room.node < best[1].node):
-            best = (key, room, gpus)
-    return None if best is None else Place(best[1].node, best[2])
+    alternatives = asked(served, has_devices)
+    found = (seat_in(room, served, alternatives) for room in left.values())
+    best = min((seat for seat in found if seat is not None), default=None)
+    if best is not None:
+        return Place(best.node, best.gpus)
+    return _of_parts(parts_of(served, alternatives, left.values()))
 
 
-def gpus_needed(served: Served, has_gpus: bool) -> int:
-    """Return how many GPUs a replica takes: none where no node has any, unless it insists."""
-    return served.gpu_count if has_gpus or served.device == "cuda" else 0
-
-
-def fitting(served: Served, gpu_count: int, room: Room) -> tuple[str, ...] | None:
-    """Return the GPUs that a replica would take in this room, None when it does not fit."""
-    if not _is_big_enough(room, served):
-        return None
-    return fitting_gpus(room, gpu_count, served.gpu_names)
-
-
-def fitting_gpus(room: Room, count: int, names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return free GPUs of one model, the most preferred that suffices, or None."""
-    if not count:
-        return ()
-    by_model: dict[str, list[str]] = {}
-    for uuid, model in sorted(room.gpus.items()):
-        by_model.setdefault(model, []).append(uuid)
-    for name in names or ("",):
-        for model, uuids in by_model.items():
-            if len(uuids) >= count and is_model(model, name):
-                return tuple(uuids[:count])
-    return None
-
-
-def is_model(model: str, name: str) -> bool:
-    """Say whether a device's model is the one a person named: "L4" is "NVIDIA L4" and not "NVIDIA L40S"."""
-    return _words(name) <= _words(model)
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9]+", text.lower()))
-
-
-def _is_big_enough(room: Room, served: Served) -> bool:
-    memory_bytes = served.memory_bytes
-    if room.cpu_milli and room.cpu_milli < served.cpu_milli:
-        return False
-    return not memory_bytes or room.memory_bytes is None or room.memory_bytes >= memory_bytes
+def _of_parts(parts: tuple[Part, ...]) -> Place | None:
+    return Place(parts[0].node, parts[0].gpus, parts[1:]) if parts else None
 
 
 class Rooms:
     """What is left of all nodes: now, and once what drains is gone. Room can be held for who waits for it."""
 
     def __init__(
-        self, nodes: Sequence[Node], replicas: Sequence[Replica], served: Mapping[str, Served]
+        self,
+        nodes: Sequence[Node],
+        replicas: Sequence[Replica],
+        served: Mapping[str, Served],
+        offers: Sequence[Offer] = (),
     ) -> None:
-        self.left = rooms(nodes, replicas, served)
+        self.left = rooms(nodes, replicas, served, offers)
         self.coming = {node: room.copy() for node, room in self.left.items()}
-        self.has_gpus = any(node.gpus for node in nodes)
         self.held: dict[str, Place] = {}  # version -> the room it waits for
-        self._free: dict[str, dict[str, str]] = {}  # version -> GPUs it waits for that are free
-        self._models = {node.id: dict(node.gpus) for node in nodes}
+        self._free: dict[str, int] = {}  # version -> how many GPUs it waits for are free
         self._served = served
-        self._gains = 0  # times that there was more room
-        self._full: dict[_Shape, int] = {}  # what did not fit, after how many gains
-        self._full_to_come: dict[_Shape, int] = {}
+        self._kinds = frozenset[str]().union(*(r.site.rack.kinds for r in self.left.values()))
+        self._now = Index(self.left)
+        self._later = Index(self.coming)
+        self._zones = _zones(self.left, replicas, served)
+        self._no_gang: dict[
+            tuple[DeviceNeeds, ...], int
+        ] = {}  # found no place, after how many changes
         for replica in replicas:
             if replica.state == "draining":
                 self.drains(replica)
 
+    def asked(self, served: Served) -> tuple[DeviceNeeds, ...]:
+        """Return what devices would do for a version, on the nodes that there are."""
+        kinds = {needs.kind for needs in served.needs} or {"nvidia"}
+        return asked(served, not self._kinds.isdisjoint(kinds))
+
     def drains(self, replica: Replica) -> None:
         """Note that a replica will be gone."""
-        room = self.coming.get(replica.node)
-        if room is not None:
-            self._gains += 1
-            room.give(self.memory_of(replica), self.devices_of(replica))
+        for node, _ in parts_held(replica) if _is_whole_there(replica, self.left) else ():
+            self.coming[node].give(self.memory_of(replica), self.uses_of(replica, node))
+            self._later.note(node)
 
     def memory_of(self, replica: Replica) -> int:
         """Return the memory a replica holds; what nobody serves any more is not known to hold any."""
         version = self._served.get(replica.version)
         return version.memory_bytes if version else 0
 
-    def devices_of(self, replica: Replica) -> dict[str, str]:
-        """Return the GPUs a replica holds, with their models."""
-        models = self._models.get(replica.node, {})
-        return {uuid: models[uuid] for uuid in replica.gpus if uuid in models}
+    def uses_of(self, replica: Replica, node: str) -> Uses:
+        """Return what a replica has of the devices of a node."""
+        gpus = next(gpus for name, gpus in parts_held(replica) if name == node)
+        return uses_of(self._served.get(replica.version), self.left[node].site.rack, gpus)
 
     def place(self, served: Served) -> Place | None:
         """Return where a replica goes now and take the room, or None when it fits nowhere."""
-        spot = self._best(served, self.left, self._full)
+        alternatives = self.asked(served)
+        zones = self._zones.get(served.key)
+        seat = self._now.best(served, alternatives, zones)
+        spot = Place(seat.node, seat.gpus) if seat else self._gang(served, alternatives)
         if spot is not None:
-            self.left[spot.node].take(served.memory_bytes, spot.gpus)
-            self.coming[spot.node].take(served.memory_bytes, spot.gpus)
+            self._take(served, spot)
+            if zones is not None:
+                zones[self.left[spot.node].site.zone] += 1
+        return spot
+
+    def _gang(self, served: Served, alternatives: tuple[DeviceNeeds, ...]) -> Place | None:
+        # Room that others took does not help a gang, but it is looked for again: changes are seldom only that.
+        if self._no_gang.get(alternatives) == self._now.changes:
+            return None
+        spot = _of_parts(parts_of(served, alternatives, self.left.values()))
+        if spot is None:
+            self._no_gang[alternatives] = self._now.changes
         return spot
 
     def place_to_come(self, served: Served) -> Place | None:
-        """Return where a replica goes once what drains is gone, or None when it will fit nowhere."""
-        return self._best(served, self.coming, self._full_to_come)
+        """Return where a replica goes once what drains is gone, None when it will fit nowhere or on one node alone."""
+        seat = self._later.best(served, self.asked(served))
+        return Place(seat.node, seat.gpus) if seat else None
 
-    def _best(
-        self, served: Served, left: Mapping[str, Room], full: dict[_Shape, int]
-    ) -> Place | None:
-        # Many that need the same may find no room: it is looked for once, until there is more.
-        shape = (
-            *(served.gpu_count, served.gpu_names, served.device),
-            *(served.memory_bytes, served.cpu_milli),
-        )
-        if full.get(shape) == self._gains:
-            return None
-        spot = best_place(served, left, self.has_gpus)
-        if spot is None:
-            full[shape] = self._gains
-        return spot
+    def would_get(self, served: Served, room: Room) -> tuple[str, ...] | None:
+        """Return the devices that a replica would get in a room, None when it does not fit."""
+        seat = seat_in(room, served, self.asked(served))
+        return None if seat is None else seat.gpus
 
     def keep(self, served: Served, spot: Place) -> bool:
         """Hold room for a version, so that nobody else takes what of it is free; False when others have it."""
         room = self.coming.get(spot.node)
-        if room is None or len(spot.gpus) != gpus_needed(served, self.has_gpus):
+        if room is None or not is_big_enough(room, served):
             return False
-        if not room.gpus.keys() >= set(spot.gpus) or not _is_big_enough(room, served):
+        if not self._is_whole(served, spot, room):
             return False
         left = self.left[spot.node]
         self.held[served.key] = spot
-        self._free[served.key] = {u: left.gpus[u] for u in spot.gpus if u in left.gpus}
-        left.take(served.memory_bytes, spot.gpus)
-        room.take(served.memory_bytes, spot.gpus)
+        self._free[served.key] = sum(uuid not in left.used for uuid in spot.gpus)
+        self._take(served, spot)
         return True
+
+    def _is_whole(self, served: Served, spot: Place, room: Room) -> bool:
+        """Say whether a kept place is still all that a replica needs."""
+        alternatives = self.asked(served)
+        if not alternatives:
+            return not spot.gpus
+        slots = room.site.rack.slots
+        for needs, choices in zip(
+            alternatives, pools_of(room.site.rack, alternatives), strict=True
+        ):
+            mine = {uuid for pools in choices for pool in pools for uuid in pool}
+            if len(spot.gpus) == needs.count and mine.issuperset(spot.gpus):
+                return all(has_room(served, needs, slots[u], room.used.get(u)) for u in spot.gpus)
+        return False
 
     def free_of(self, key: str) -> int:
         """Return how many of the GPUs that a version waits for are free already."""
-        return len(self._free[key])
+        return self._free[key]
 
     def release(self, served: Served) -> Place | None:
         """Keep the room no longer; return it."""
         spot = self.held.pop(served.key, None)
         if spot is not None:
-            self._gains += 1
-            models = self._models[spot.node]
-            self.left[spot.node].give(served.memory_bytes, self._free.pop(served.key))
-            self.coming[spot.node].give(served.memory_bytes, {u: models[u] for u in spot.gpus})
+            del self._free[served.key]
+            uses = uses_of(served, self.left[spot.node].site.rack, spot.gpus)
+            for there, index in ((self.left, self._now), (self.coming, self._later)):
+                there[spot.node].give(served.memory_bytes, uses)
+                index.note(spot.node)
         return spot
+
+    def _take(self, served: Served, spot: Place) -> None:
+        for part in spot.all_parts:
+            uses = uses_of(served, self.left[part.node].site.rack, part.gpus)
+            for there, index in ((self.left, self._now), (self.coming, self._later)):
+                there[part.node].take(served.memory_bytes, uses)
+                index.note(part.node)
+
+
+def _zones(
+    left: Mapping[str, Room], replicas: Sequence[Replica], served: Mapping[str, Served]
+) -> dict[str, Counter[str]]:
+    """Return how many replicas each zone has of the versions that are spread."""
+    found = {key: Counter[str]() for key, version in served.items() if version.is_spread}
+    for replica in replicas if found else ():
+        if replica.version in found and replica.state in ("starting", "ready"):
+            room = left.get(replica.node)
+            if room is not None:
+                found[replica.version][room.site.zone] += 1
+    return found

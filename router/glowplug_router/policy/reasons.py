@@ -3,18 +3,35 @@
 from collections.abc import Iterable
 from itertools import islice
 
-from glowplug_router.policy.placement import Room, Rooms
+from glowplug_router.device_records import WHOLE, DeviceNeeds
+from glowplug_router.policy.packing.devices import asked
+from glowplug_router.policy.packing.rooms import Room
+from glowplug_router.policy.placement import Rooms
 from glowplug_router.records import Served
 
+_NOUNS = {"nvidia": "GPU"}  # other kinds are called what they are
 NODES_MAX = 4  # named in one sentence
 
 
 def needs_text(served: Served) -> str:
     """Return what one replica needs: "1 GPU (L4), 2 CPUs, 512 MiB"."""
-    names = " or ".join(served.gpu_names) or "any"
-    gpus = f"{served.gpu_count} GPU ({names}), " if served.gpu_count else ""
+    devices = " or ".join(map(_devices_text, asked(served, has_devices=True)))
+    gpus = f"{devices}, " if devices else ""
     cpus = f"{_cpus(served.cpu_milli)}, " if served.cpu_milli else ""
     return f"{gpus}{cpus}{served.memory_bytes >> 20} MiB"
+
+
+def _devices_text(needs: DeviceNeeds) -> str:
+    names = needs.profile or " or ".join(needs.models) or "any"
+    share = f"{needs.share_permille / 10:g} % of " if needs.share_permille < WHOLE else ""
+    memory = f", {needs.memory_bytes >> 20} MiB of each" if needs.memory_bytes else ""
+    together = " of one group" if needs.is_gang or needs.over_nodes else ""
+    return f"{share}{needs.count} {_NOUNS.get(needs.kind, needs.kind)} ({names}){together}{memory}"
+
+
+def _noun(served: Served) -> str:
+    kinds = sorted({needs.kind for needs in served.needs} or {"nvidia"})
+    return " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
 
 
 def no_room_text(served: Served, missing: int, left: Iterable[Room]) -> str:
@@ -37,7 +54,7 @@ def _free_text(room: Room, served: Served) -> str:
     memory_mib = max(0, room.memory_bytes or 0) >> 20
     # They are not given away, so they are worth a word only where more were asked for than there are.
     cpus = f", has {_cpus(room.cpu_milli)}" if 0 < room.cpu_milli < served.cpu_milli else ""
-    return f"{room.node}: {len(room.gpus)} GPU free, {memory_mib} MiB free{cpus}"
+    return f"{room.node}: {room.free} {_noun(served)} free, {memory_mib} MiB free{cpus}"
 
 
 def _cpus(cpu_milli: int) -> str:

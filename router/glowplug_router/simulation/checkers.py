@@ -29,6 +29,7 @@ from glowplug_router.simulation.facts import (
     Unlinked,
 )
 from glowplug_router.simulation.node import SimNode
+from glowplug_router.simulation.overcommitted import overcommitted
 from glowplug_router.simulation.sharing import Sharing
 from glowplug_router.simulation.world import World
 
@@ -71,7 +72,8 @@ class Violation:
 class Checkers:
     """All invariants of one run."""
 
-    def __init__(self, world: World, planner: Planner) -> None:
+    def __init__(self, world: World, planner: Planner, *, room_max_ns: int = ROOM_MAX_NS) -> None:
+        self._room_max_ns = room_max_ns
         self.violations: list[Violation] = []
         self.answered = 0
         self._plans = 0
@@ -248,16 +250,8 @@ class Checkers:
         return any(self._world.now_ns - node.seen_ns < OVER_MAX_NS for node in observed.nodes)
 
     def _check_room(self, planned: Observed, served: dict[str, Served]) -> None:
-        for node in planned.nodes:
-            there = [replica for replica in planned.replicas if replica.node == node.id]
-            gpus = [uuid for replica in there for uuid in replica.gpus]
-            self._expect(len(gpus) == len(set(gpus)), "room", f"{node.id}: {sorted(gpus)}")
-            memory_bytes = sum(served[r.version].memory_bytes for r in there if r.version in served)
-            self._expect(
-                memory_bytes <= node.memory_bytes,
-                "room",
-                f"{node.id}: {memory_bytes >> 20} MiB given",
-            )
+        for flaw in overcommitted(planned.nodes, planned.replicas, served):
+            self._expect(False, "room", flaw)
 
     def _check_ways(self, planned: Observed, plan: Plan) -> None:
         rules = {row.subject: row.rule for row in plan.explain}
@@ -275,7 +269,9 @@ class Checkers:
         self._waits_ns = {key: self._waits_ns.get(key, self._world.now_ns) for key in waits}
         for key, since_ns in self._waits_ns.items():
             waited_ns = self._world.now_ns - since_ns
-            self._expect(waited_ns <= ROOM_MAX_NS, "makes_way", f"{key} waits for room too long")
+            self._expect(
+                waited_ns <= self._room_max_ns, "makes_way", f"{key} waits for room too long"
+            )
 
     # -- the real thing
 
@@ -323,9 +319,9 @@ def planned_state(observed: Observed, plan: Plan) -> Observed:
     replicas = {replica.id: replica for replica in observed.replicas}
     for action in plan.actions:
         match action:
-            case Start(replica=id, version=version, node=node, gpus=gpus):
+            case Start(replica=id, version=version, node=node, gpus=gpus, parts=parts):
                 replicas[id] = Replica(
-                    id=id, version=version, node=node, state="starting", gpus=gpus
+                    id=id, version=version, node=node, state="starting", gpus=gpus, parts=parts
                 )
             case Drain(replica=id):
                 replicas[id] = replace(replicas[id], state="draining")

@@ -14,8 +14,9 @@ _DIGEST_EVERY = 64  # facts hashed at once
 class World:
     """Time, chance and the record of one run. Same seed, same run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, events_max: int = EVENTS_MAX) -> None:
         self.random = Random(seed)
+        self._events_max = events_max
         self.clock = ManualClock(start_ns=SECOND)
         self.now_ns = self.clock.now_ns()
         self.events = 0
@@ -36,16 +37,23 @@ class World:
     def run(self, until_ns: int) -> None:
         """Do everything that is due up to a time."""
         while self._heap and self._heap[0][0] <= until_ns:
-            due_ns, _, act = heappop(self._heap)
-            self.clock.advance(due_ns - self.now_ns)
-            self.now_ns = due_ns
-            self.events += 1
-            assert self.events <= EVENTS_MAX, (
-                f"{self.events} events by {self.now_ns} ns: going in circles"
-            )
-            act()
+            self.turn()
         self.clock.advance(max(0, until_ns - self.now_ns))
         self.now_ns = self.clock.now_ns()
+
+    def turn(self) -> bool:
+        """Do the next thing, whenever it is due; say whether there was one."""
+        if not self._heap:
+            return False
+        due_ns, _, act = heappop(self._heap)
+        self.clock.advance(due_ns - self.now_ns)
+        self.now_ns = due_ns
+        self.events += 1
+        assert self.events <= self._events_max, (
+            f"{self.events} events by {self.now_ns} ns: going in circles"
+        )
+        act()
+        return True
 
     def record(self, fact: str) -> None:
         """Add a fact to the digest."""

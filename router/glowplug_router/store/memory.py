@@ -8,6 +8,7 @@ from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
 from glowplug_router.ports import EXPLAIN_KEEP, INTENTS_KEEP
 from glowplug_router.records import Deployment, Explain, Intent, Key, Version
+from glowplug_router.wish_records import Wish
 
 
 class MemoryStore:
@@ -20,6 +21,7 @@ class MemoryStore:
         self._bundles: dict[str, Bundle] = {}
         self._deployments: list[Deployment] = []
         self._policies: dict[tuple[str, str], Policy] = {}
+        self._wishes: dict[str, Wish] = {}
         self._keys: dict[str, Key] = {}
         self._intents: dict[str, Intent] = {}
         self._decisions: list[tuple[int, Explain]] = []
@@ -83,6 +85,18 @@ class MemoryStore:
     async def set_policy(self, app: str, endpoint: str, policy: Policy, epoch: int) -> None:
         self._fence(epoch)
         self._policies[app, endpoint] = policy
+
+    async def add_wish(self, wish: Wish, epoch: int) -> None:
+        self._fence(epoch)
+        self._wishes[wish.id] = wish
+
+    async def wishes(self) -> tuple[Wish, ...]:
+        return tuple(sorted(self._wishes.values(), key=lambda one: (one.created_wall_ns, one.id)))
+
+    async def remove_wishes(self, ids: Sequence[str], epoch: int) -> None:
+        self._fence(epoch)
+        for id in ids:
+            self._wishes.pop(id, None)
 
     async def add_key(self, key: Key) -> None:
         assert key.id not in self._keys, key.id

@@ -44,7 +44,12 @@ def roles_of(settings: UpSettings, sock: socket.socket, url: str) -> dict[str, M
         )
 
     async def controller(leash_fd: int) -> None:
-        asked = ControllerSettings(url=url, ca=settings.tls.ca if settings.tls else "")
+        asked = ControllerSettings(
+            url=url,
+            ca=settings.tls.ca if settings.tls else "",
+            record=settings.record,
+            advised=settings.advised,
+        )
         await run_controller(home, asked, SystemClock(), leash_fd=leash_fd)
 
     async def gateway(leash_fd: int) -> None:

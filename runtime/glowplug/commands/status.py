@@ -10,6 +10,7 @@ from glowplug.commands.apps import scale_words
 from glowplug.commands.output import Output, ago, lasted, verb, wrapped
 from glowplug.commands.places import known, parts_of, profile_option
 from glowplug.commands.signatures import signature
+from glowplug.commands.wishes import wish_words
 from glowplug.control_client import Control
 from glowplug.errors import NotFoundError
 from glowplug.spec import Schema
@@ -108,6 +109,8 @@ def _endpoint(out: Output, endpoint: dict[str, Any], *, in_full: bool) -> None:
     out.say(
         f"    {scale_words(endpoint['policy'])}, {endpoint['concurrency']} at a time each{together}"
     )
+    for wish in endpoint.get("wishes", ()):
+        out.say(f"    {wish_words(wish, SystemClock().wall_ns())}")
     if in_full:
         schema = msgspec.convert(endpoint["schema"], Schema)
         out.say(f"    takes {wrapped(signature(schema), 10)}")

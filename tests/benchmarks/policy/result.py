@@ -1,4 +1,8 @@
-"""What does a row of the policy benchmark come to?"""
+"""What does a row of the policy benchmark come to?
+
+A row is a module of this package: `NAME`, and `run(seed) -> list[Result]`, the same for the same seed, in under a
+minute. One that takes many seeds (`chaos`) has `run(seed, seeds)`.
+"""
 
 from dataclasses import dataclass, field
 
@@ -15,3 +19,7 @@ class Result:
     peers: dict[str, float] = field(default_factory=dict)
     exercised: int | None = None  # for figures bounded by zero: how often the thing was tried
     control: float | None = None  # and what the same check finds with a fault planted
+    at_most: float | None = (
+        None  # target of router.md §7 for a figure that figures.toml does not have
+    )
+    at_least: float | None = None

@@ -331,7 +331,6 @@ def test_every_version_has_a_row_with_its_numbers() -> None:
 
     assert [row.subject for row in made.explain] == [KEY, "app/other@1"]
     assert made.explain[0].text == (
-        "0.00 calls/s × 0.000 s = 0.00 at once, 2.8 a replica; 0 wait, 2 run;"
-        " min 0, max 3, buffer 1"
+        "0.00 calls/s × 0.000 s = 0.00 at once, 4 a replica; 0 wait, 2 run; min 0, max 3, buffer 1"
     )
     assert (made.explain[0].replicas_ready, made.explain[0].replicas_wanted) == (1, 2)

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from glowplug import Image, Scale, Timeouts, Volume
+from glowplug import Image, Scale, Target, Timeouts, Volume, Window
 from glowplug.clock import MINUTE, SECOND
 from glowplug.declare import Declared, declared
 from glowplug.errors import DefinitionError
 from glowplug.options import EndpointOptions, gpus
-from glowplug.spec import Policy
+from glowplug.spec import Policy, Targets, WindowSpec
 
 
 def ask(**options: Any) -> Declared:
@@ -57,7 +57,7 @@ def test_a_priority_is_the_class_of_calls_that_do_not_say() -> None:
         ({"max": 0}, r"scale\.max=0"),
         ({"hold": 0}, r"scale\.hold=0"),
         ({"buffer": 9}, r"scale\.buffer=9 is more"),
-        ({"buffer": "20%"}, "percentages are not there yet"),
+        ({"min": "20%"}, "takes no percentage"),
         ({"target": "queue<300ms"}, "not a number of calls"),
         ({"target": 0}, "not a number of calls"),
         ({"target": True}, "not a number of calls"),
@@ -70,6 +70,87 @@ def test_a_scale_that_cannot_work_is_refused_where_it_is_written(
 ) -> None:
     with pytest.raises(DefinitionError, match=said):
         Scale(**wrong)
+
+
+def test_windows_targets_and_shares_become_a_policy_in_integers() -> None:
+    scale = Scale(
+        max=8,
+        buffer="20%",
+        target=Target(concurrency=3, qps=2.5, queue=1, p95="800ms", util="70%"),
+        zero_after="auto",
+        windows=[Window("0 8 * * mon-fri", "10h", tz="Europe/Berlin", min=2)],
+    )
+
+    assert ask(scale=scale).policy == Policy(
+        max=8,
+        buffer_permille=200,
+        target_concurrency=3.0,
+        targets=Targets(
+            qps_milli=2500, queue_milli=1000, p95_ns=SECOND * 4 // 5, util_permille=700
+        ),
+        zero_after_ns=-1,
+        windows=(
+            WindowSpec(cron="0 8 * * mon-fri", for_ns=600 * MINUTE, tz="Europe/Berlin", min=2),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"buffer": "0%"}, r"scale\.buffer='0%' is not a share"),
+        ({"buffer": "many%"}, r"scale\.buffer='many%' is not a share"),
+        ({"buffer": "2000%"}, "is not a share up to 1000 %"),
+        ({"buffer": "lots"}, r"scale\.buffer='lots' must be a whole number"),
+        ({"zero_after": "automatic"}, "is not a duration"),
+        ({"windows": "0 8 * * *"}, "is not a list of windows"),
+        ({"windows": ["0 8 * * *"]}, "is not a list of windows"),
+        ({"windows": 3}, "is not a list of windows"),
+        ({"windows": [Window("0 8 * * *", "1h", min=5)]}, "keeps 5 replicas, more than"),
+        ({"windows": [Window("0 8 * * *", "1h")] * 17}, "has 17 windows"),
+    ],
+)
+def test_a_schedule_that_cannot_work_is_refused_where_it_is_written(
+    wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        Scale(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("0 8 * *", "1h"), "five fields"),
+        (("0 8 * * someday", "1h"), "day of the week: 'someday' is not 0 to 7"),
+        (("0 8 * * *", "1h", "Mars/Base"), "no time zone 'Mars/Base'"),
+        (("0 8 * * *", "0s"), "at most 7 days"),
+        (("0 8 * * *", "8d"), "at most 7 days"),
+        ((5, "1h"), "Window"),
+        (("0 8 * * *", "1h", "UTC", 0), r"window\.min=0"),
+    ],
+)
+def test_a_window_that_never_opens_is_refused_where_it_is_written(
+    wrong: tuple[Any, ...], said: str
+) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        Window(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"qps": 0}, r"target\.qps=0 is not a number above 0"),
+        ({"queue": "3"}, r"target\.queue='3'"),
+        ({"p95": 0}, "no call is that quick"),
+        ({"util": "170%"}, "is not a share up to 100 %"),
+        ({"rps": 3}, "has no option `rps`"),
+    ],
+)
+def test_a_target_that_cannot_be_kept_is_refused_where_it_is_written(
+    wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        Target(**wrong)
 
 
 def test_a_bare_timeout_limits_the_run() -> None:

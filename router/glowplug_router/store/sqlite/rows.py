@@ -7,6 +7,7 @@ import msgspec
 from glowplug.artifact import Bundle
 from glowplug.spec import EndpointSpec, Policy
 from glowplug_router.records import Deployment, Explain, Intent, Key, Route, Version
+from glowplug_router.wish_records import Wish
 
 Value: TypeAlias = "str | int | float | bytes | None"
 Row: TypeAlias = "tuple[Value, ...]"
@@ -20,15 +21,15 @@ KEY = "SELECT id, mac, tenant, scopes, created_wall_ns, name, expires_wall_ns, r
 INTENT = (
     "SELECT id, kind, subject, epoch, deadline_wall_ns, created_wall_ns, state, detail FROM intent"
 )
-EXPLAIN = "SELECT wall_ns, subject, rule, text, replicas_ready, replicas_wanted FROM explain"
+EXPLAIN = "SELECT wall_ns, subject, rule, text, replicas_ready, replicas_wanted, facts FROM explain"
 
 ADD_INTENT = (
     "INSERT INTO intent (id, kind, subject, epoch, deadline_wall_ns, created_wall_ns, state, detail)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 ADD_EXPLAIN = (
-    "INSERT INTO explain (wall_ns, subject, rule, text, replicas_ready, replicas_wanted)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO explain (wall_ns, subject, rule, text, replicas_ready, replicas_wanted, facts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 BOUND_EXPLAIN = (
     "DELETE FROM explain WHERE subject = ?1 AND row <="
@@ -83,6 +84,16 @@ def policy_of(row: Row) -> tuple[str, str, Policy]:
     return _text(row[0]), _text(row[1]), msgspec.json.decode(_text(row[2]), type=Policy)
 
 
+def of_wish(wish: Wish) -> Row:
+    """Return the row of what is declared for a while."""
+    return wish.id, wish.created_wall_ns, to_json(wish)
+
+
+def wish_of(row: Row) -> Wish:
+    """Return what is declared, of a row with that one column."""
+    return msgspec.json.decode(_text(row[0]), type=Wish)
+
+
 def of_key(key: Key) -> Row:
     """Return the row of a key."""
     head = (key.id, key.mac, key.tenant, to_json(key.scopes), key.created_wall_ns)
@@ -130,7 +141,9 @@ def intent_of(row: Row) -> Intent:
 
 def of_explain(row: Explain, wall_ns: int) -> Row:
     """Return the row of a decision."""
-    return (wall_ns, row.subject, row.rule, row.text, row.replicas_ready, row.replicas_wanted)
+    facts = to_json({"acts": row.acts, "numbers": row.numbers, "advised": row.advised})
+    head = (wall_ns, row.subject, row.rule, row.text)
+    return (*head, row.replicas_ready, row.replicas_wanted, facts)
 
 
 def explain_of(row: Row) -> tuple[int, Explain]:
@@ -138,7 +151,8 @@ def explain_of(row: Row) -> tuple[int, Explain]:
     names = ("subject", "rule", "text", "replicas_ready", "replicas_wanted")
     wall_ns = row[0]
     assert isinstance(wall_ns, int), row
-    return wall_ns, msgspec.convert(dict(zip(names, row[1:], strict=True)), Explain)
+    facts = msgspec.json.decode(_text(row[6]))
+    return wall_ns, msgspec.convert({**dict(zip(names, row[1:6], strict=True)), **facts}, Explain)
 
 
 def _text(value: Value) -> str:

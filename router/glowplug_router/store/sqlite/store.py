@@ -25,6 +25,7 @@ from glowplug_router.store.sqlite.connection import (
     store_errors,
 )
 from glowplug_router.store.sqlite.writer import Writer
+from glowplug_router.wish_records import Wish
 
 
 class SqliteStore:
@@ -149,6 +150,26 @@ class SqliteStore:
         def work(db: apsw.Connection) -> None:
             _fence(db, epoch)
             _set_policy(db, app, endpoint, policy)
+
+        await self._writer.write(work)
+
+    # -- what is declared for a while ------------------------------------------------------------
+
+    async def add_wish(self, wish: Wish, epoch: int) -> None:
+        def work(db: apsw.Connection) -> None:
+            _fence(db, epoch)
+            db.execute("INSERT INTO wish VALUES (?, ?, ?)", rows.of_wish(wish))
+
+        await self._writer.write(work)
+
+    async def wishes(self) -> tuple[Wish, ...]:
+        found = self._read("SELECT wish FROM wish ORDER BY created_wall_ns, id")
+        return tuple(map(rows.wish_of, found))
+
+    async def remove_wishes(self, ids: Sequence[str], epoch: int) -> None:
+        def work(db: apsw.Connection) -> None:
+            _fence(db, epoch)
+            db.executemany("DELETE FROM wish WHERE id = ?", [(id,) for id in ids])
 
         await self._writer.write(work)
 

@@ -19,12 +19,16 @@ from glowplug.spec import (
     Needs,
     Policy,
     Schema,
+    Targets,
     Timeouts,
+    WindowSpec,
 )
 from glowplug_packager.digest import bundle_digest
 from glowplug_router.control.digest import version_digest
 from glowplug_router.control.request import checked_policy, patched, wanted
 from glowplug_router.objects.memory import MemoryObjects
+
+MORNINGS = WindowSpec(cron="0 8 * * mon-fri", for_ns=10 * HOUR, tz="Europe/Berlin", min=2)
 
 
 def release(**changes: object) -> Release:
@@ -127,7 +131,16 @@ def test_a_version_is_its_code_contract_and_environment() -> None:
         Policy(max=0),
         Policy(min=5, max=4),
         Policy(max=1_000_000),
-        Policy(zero_after_ns=-1),
+        Policy(zero_after_ns=-2),
+        Policy(buffer_permille=10_001),
+        Policy(targets=Targets(util_permille=1001)),
+        Policy(targets=Targets(p95_ns=-1)),
+        Policy(targets=Targets(qps_milli=10**12)),
+        Policy(windows=(replace(MORNINGS, cron="0 25 * * *"),)),
+        Policy(windows=(replace(MORNINGS, tz="Europe/Nowhere"),)),
+        Policy(windows=(replace(MORNINGS, for_ns=0),)),
+        Policy(windows=(replace(MORNINGS, min=5),)),
+        Policy(windows=(MORNINGS,) * 17),
         Policy(zero_after_ns=10**30),
         Policy(hold=10**9),
         Policy(buffer=10**400),
@@ -139,6 +152,30 @@ def test_a_version_is_its_code_contract_and_environment() -> None:
 def test_a_policy_that_cannot_be_kept_is_refused(broken: Policy) -> None:
     with pytest.raises(CallError):
         checked_policy(broken)
+
+
+def test_a_policy_with_windows_targets_and_learned_patience_is_kept() -> None:
+    policy = Policy(
+        zero_after_ns=-1, buffer_permille=200, targets=Targets(qps_milli=1), windows=(MORNINGS,)
+    )
+
+    assert checked_policy(policy) == policy
+
+
+def test_a_policy_that_was_stored_before_there_were_windows_still_loads() -> None:
+    stored = b'{"min":1,"max":3,"buffer":0,"target_concurrency":0.0,"zero_after_ns":5,"hold":9}'
+
+    loaded = msgspec.json.decode(stored, type=Policy)
+
+    assert (loaded.min, loaded.windows, loaded.targets) == (1, (), Targets())
+
+
+def test_a_change_of_one_target_leaves_the_others() -> None:
+    known = Policy(targets=Targets(qps_milli=5, util_permille=700))
+
+    assert patched(known, {"targets": {"qps_milli": 9}}).targets == Targets(
+        qps_milli=9, util_permille=700
+    )
 
 
 def test_a_duration_out_of_bounds_is_told_in_seconds() -> None:

@@ -2,7 +2,7 @@
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
-from glowplug_router.policy.scale import RATE_WINDOW_NS, demand_noted
+from glowplug_router.load_records import Load
 from glowplug_router.records import Demand, EndpointMemory, Memory
 from unit.router.planning import KEY, NOW, Planning, replica, version
 
@@ -26,44 +26,14 @@ def loaded(planning: Planning, *, per_second: int, service_ns: int, seconds: int
         planning.become("ready")
 
 
-# -- measuring
-
-
-def test_rate_and_service_time_are_measured_from_differences_of_counters() -> None:
-    memory = EndpointMemory(key=KEY)
-    for second in range(1, 101):
-        demand = Demand(
-            key=KEY, arrivals=20 * second, completed=20 * second, service_ns=20 * second * 10**8
-        )
-        memory = demand_noted(memory, demand, NOW + second * SECOND)
-
-    assert 19_900_000 < memory.rate_micro <= 20_000_000
-    assert memory.mean_service_ns == 10**8
-
-
-def test_a_counter_that_fell_was_started_again_at_zero() -> None:
-    memory = demand_noted(EndpointMemory(key=KEY), Demand(key=KEY, arrivals=1000), NOW)
-    memory = demand_noted(memory, Demand(key=KEY, arrivals=10), NOW + SECOND)
-
-    assert memory.rate_micro == 10 * 10**6 * SECOND // (RATE_WINDOW_NS + SECOND)
-
-
-def test_looking_twice_at_the_same_time_changes_nothing() -> None:
-    demand = Demand(key=KEY, arrivals=5, completed=5, service_ns=SECOND)
-    once = demand_noted(
-        demand_noted(EndpointMemory(key=KEY), Demand(key=KEY), NOW), demand, NOW + SECOND
-    )
-
-    assert demand_noted(once, demand, NOW + SECOND) == once
-
-
-def test_service_times_follow_a_change_within_some_calls() -> None:
-    memory = EndpointMemory(key=KEY, mean_service_ns=SECOND, sampled_ns=NOW)
-    one = demand_noted(memory, Demand(key=KEY, completed=1, service_ns=0), NOW)
-    many = demand_noted(memory, Demand(key=KEY, completed=100, service_ns=0), NOW)
-
-    assert one.mean_service_ns == SECOND * 7 // 8
-    assert many.mean_service_ns == 0
+def slow(*, policy: Policy) -> Planning:
+    """Return a planner of one ready replica whose calls take a second, with a hundred that wait."""
+    planning = Planning(version(policy=policy, start_prior_ns=SECOND), replicas=(replica("a"),))
+    load = Load(service_calls=300, service_sum_ns=300 * SECOND)
+    known = EndpointMemory(key=KEY, arrivals=101, load=load, sampled_ns=NOW)
+    planning.memory = Memory(versions=(known,))
+    planning.ask(arrivals=101, queued=100, inflight=1)
+    return planning
 
 
 # -- from zero and back
@@ -98,15 +68,27 @@ def test_a_backlog_before_the_first_replica_is_ready_starts_no_more() -> None:
 
 
 def test_a_backlog_of_calls_of_unknown_length_at_most_doubles_what_is_ready() -> None:
-    planning = Planning(version(policy=FAST))
+    planning = Planning(version(policy=FAST, start_prior_ns=SECOND))
     planning.ask(arrivals=100, queued=100)
+    planning.after(0)
     counts = []
     for _ in range(5):
-        planning.after(0)
         planning.become("ready")
         counts.append(len(planning.states()))
+        # None has ended, and those that run have run for longer.
+        planning.ask(queued=100 - counts[-1], inflight=counts[-1])
+        planning.after(0)
+        planning.after(2 * MINUTE)
 
-    assert counts == [1, 2, 4, 8, 10]
+    assert counts == [1, 2, 4, 8, 9]  # which end what is left in time
+
+
+def test_calls_that_may_end_at_once_are_no_backlog() -> None:
+    planning = Planning(version(policy=FAST, start_prior_ns=SECOND), replicas=(replica("a"),))
+    planning.ask(arrivals=100, queued=99, inflight=1)
+    planning.plan()
+
+    assert planning.states() == ["ready"]
 
 
 def test_a_backlog_that_is_soon_gone_is_worth_no_replica() -> None:
@@ -120,19 +102,20 @@ def test_a_backlog_that_is_soon_gone_is_worth_no_replica() -> None:
 
 def test_a_backlog_that_lasts_is_worth_as_many_as_end_it_in_time() -> None:
     planning = Planning(
-        version(policy=FAST), replicas=tuple(replica(f"r{number}") for number in range(4))
+        version(policy=FAST, start_prior_ns=SECOND),
+        replicas=tuple(replica(f"r{number}") for number in range(4)),
     )
     loaded(planning, per_second=1, service_ns=SECOND, seconds=3)
-    planning.ask(queued=30)
+    planning.ask(queued=50)
     made = planning.after(0)
 
+    # Within 10 s four end 40 and one more comes a second; each that starts ends 9 of those that are left.
     assert len(planning.states()) == 6
     assert made.explain[0].rule == "backlog"
 
 
 def test_while_replicas_start_for_a_backlog_they_are_not_sent_away() -> None:
-    planning = Planning(version(policy=Policy(max=4, down_after_ns=1)), replicas=(replica("a"),))
-    planning.ask(arrivals=10, queued=9, inflight=1)
+    planning = slow(policy=Policy(max=4, down_after_ns=1))
     planning.plan()
     for _ in range(5):
         planning.after(SECOND)
@@ -262,10 +245,7 @@ def test_calls_beyond_the_permits_that_are_there_are_no_reason_for_another_repli
 
 
 def test_up_after_makes_us_wait_before_another_replica_starts() -> None:
-    planning = Planning(
-        version(policy=Policy(max=4, up_after_ns=2 * SECOND)), replicas=(replica("a"),)
-    )
-    planning.ask(arrivals=9, queued=8, inflight=1)
+    planning = slow(policy=Policy(max=4, up_after_ns=2 * SECOND))
     made = planning.plan()
     assert made.explain[0].rule == "up_after"
     planning.after(2 * SECOND - 1)
@@ -276,14 +256,11 @@ def test_up_after_makes_us_wait_before_another_replica_starts() -> None:
 
 
 def test_up_after_begins_anew_when_the_need_went_away_in_between() -> None:
-    planning = Planning(
-        version(policy=Policy(max=4, up_after_ns=2 * SECOND)), replicas=(replica("a"),)
-    )
-    planning.ask(arrivals=9, queued=8, inflight=1)
+    planning = slow(policy=Policy(max=4, up_after_ns=2 * SECOND))
     planning.plan()
     planning.ask(queued=0)
     planning.after(SECOND)
-    planning.ask(queued=8)
+    planning.ask(queued=100)
     planning.after(SECOND)
     planning.after(SECOND)
 
@@ -356,9 +333,10 @@ def test_one_less_must_be_well_below_its_target_before_we_go_down() -> None:
 def test_we_do_not_go_down_to_where_the_queue_would_bring_us_up_again() -> None:
     policy = Policy(max=3, down_after_ns=0)
     planning = Planning(version(policy=policy), replicas=(replica("a"), replica("b")))
-    known = EndpointMemory(key=KEY, arrivals=40, mean_service_ns=SECOND // 3, sampled_ns=NOW)
+    load = Load(service_calls=300, service_sum_ns=100 * SECOND)
+    known = EndpointMemory(key=KEY, arrivals=40, load=load, sampled_ns=NOW)
     planning.memory = Memory(versions=(known,))
-    planning.ask(arrivals=40, queued=20, inflight=1)
+    planning.ask(arrivals=40, queued=40, inflight=1)
     planning.plan()
     assert planning.states() == ["ready", "ready"]
 

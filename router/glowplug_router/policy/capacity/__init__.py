@@ -1,0 +1,1 @@
+"""Which machines are launched, kept, stopped and given back?"""

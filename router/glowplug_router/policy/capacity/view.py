@@ -1,0 +1,41 @@
+"""What does the planner of nodes see, and what does it answer?"""
+
+from dataclasses import dataclass, field
+
+from glowplug_router.capacity_records import (
+    CapacityMemory,
+    Launch,
+    Limits,
+    Need,
+    Offer,
+    OfferTally,
+    Terminate,
+)
+from glowplug_router.records import Explain, Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityView:
+    """The world at one moment. `nodes` are the launched ones, with what is intended: a `Launch` as "launching"."""
+
+    epoch: int
+    needs: tuple[Need, ...]
+    offers: tuple[Offer, ...]
+    nodes: tuple[Node, ...]
+    tallies: tuple[OfferTally, ...] = ()
+    occupied: frozenset[str] = frozenset()  # nodes with replicas that have not ended
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityPlan:
+    """What to launch and give back, and when to ask again at the latest."""
+
+    actions: tuple[Launch | Terminate, ...]
+    memory: CapacityMemory
+    explain: tuple[Explain, ...]
+    due_ns: int | None = None  # when the answer may change with no new event; None = never
+    unwanted: tuple[
+        str, ...
+    ] = ()  # nodes whose replicas must drain, so that they can be given back
+    leaving: tuple[tuple[str, int], ...] = ()  # nodes with notice: no call that ends after this

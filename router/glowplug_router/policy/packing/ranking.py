@@ -1,0 +1,107 @@
+"""Which room is best for a replica?
+
+In this order, the least first:
+
+1. of versions that are spread: how many of their replicas the zone has;
+2. what the replica costs there for an hour per unit of measured speed, more where artefacts must be fetched first: a
+   node that holds nothing counts double, as much as the score that a move has to reach (router.md §5.7, 0.5);
+3. how many artefacts must be fetched;
+4. how slow the devices are;
+5. which of the alternatives it is, as its owner ordered them;
+6. on machines that go back when they are empty: the fullest; on those that are simply there: the emptiest, where it
+   disturbs and is disturbed least. A replica that needs no device leaves machines with free ones alone.
+"""
+
+from typing import NamedTuple
+
+from glowplug_router.device_records import WHOLE, DeviceNeeds
+from glowplug_router.policy.packing.devices import fitting, pools_of
+from glowplug_router.policy.packing.rooms import Room, Site
+from glowplug_router.records import Served
+
+MILLI = 1000
+
+
+class Seat(NamedTuple):
+    """A place in one room, and how good it is: the least rank is the best."""
+
+    rank: tuple[int, int, int, int, int, int, int, int, int, str]
+    node: str
+    gpus: tuple[str, ...]
+
+
+def seat_in(
+    room: Room,
+    served: Served,
+    alternatives: tuple[DeviceNeeds, ...],
+    in_zone: int = 0,
+    held: frozenset[str] | None = None,
+) -> Seat | None:
+    """Return the best place in a room, None when the replica does not fit; `held` stands in for what the node holds."""
+    if not is_big_enough(room, served):
+        return None
+    missing = len(served.artefacts)
+    if missing:
+        there = room.site.holds if held is None else held
+        missing = sum(digest not in there for digest in served.artefacts)
+    if not alternatives:
+        cost = _dearer(_price_of_cpus(room.site, served), missing, served)
+        memory = room.memory_bytes or 0
+        fill = (room.free, memory) if room.site.is_launched else (room.free, -memory)
+        rank = (in_zone, cost, missing, 0, 0, 0, *fill, room.replicas, room.node)
+        return Seat(rank, room.node, ())
+    seats = (
+        _seat_on_devices(room, served, alternatives, number, in_zone, missing)
+        for number in range(len(alternatives))
+    )
+    return min((seat for seat in seats if seat is not None), default=None)
+
+
+def is_big_enough(room: Room, served: Served) -> bool:
+    """Say whether a node takes replicas, and has the host memory and the CPUs for this one."""
+    if not room.site.is_open or 0 < room.cpu_milli < served.cpu_milli:
+        return False
+    memory_bytes = served.memory_bytes
+    return not memory_bytes or room.memory_bytes is None or room.memory_bytes >= memory_bytes
+
+
+def _seat_on_devices(
+    room: Room,
+    served: Served,
+    alternatives: tuple[DeviceNeeds, ...],
+    number: int,
+    in_zone: int,
+    missing: int,
+) -> Seat | None:
+    needs = alternatives[number]
+    site = room.site
+    gpus = fitting(served, needs, pools_of(site.rack, alternatives)[number], room)
+    if gpus is None:
+        return None
+    speed = _speed(site, needs, gpus[0]) if gpus else WHOLE
+    cost = 0
+    if site.price_micro_usd:
+        share = min(WHOLE, needs.share_permille) * needs.count
+        cost = site.price_micro_usd * share // (len(site.rack.slots) * max(1, speed))
+    left = sum(WHOLE - room.used[u].share_permille for u in gpus if u in room.used)
+    left += WHOLE * sum(u not in room.used for u in gpus)
+    memory = room.memory_bytes or 0
+    fill = (room.free, memory) if site.is_launched else (-room.free, -memory)
+    cost = _dearer(cost, missing, served)
+    rank = (in_zone, cost, missing, -speed, number, left, *fill, room.replicas, room.node)
+    return Seat(rank, room.node, gpus)
+
+
+def _speed(site: Site, needs: DeviceNeeds, uuid: str) -> int:
+    slot = site.rack.slots[uuid]
+    measured = dict(needs.speeds).get(slot.model, 0) if needs.speeds else 0
+    return measured or site.speed_permille or slot.speed_permille
+
+
+def _price_of_cpus(site: Site, served: Served) -> int:
+    return site.price_micro_usd * max(1, served.cpu_milli) // (site.cpu_milli or MILLI)
+
+
+def _dearer(cost: int, missing: int, served: Served) -> int:
+    all_of_them = len(served.artefacts)
+    return cost * (all_of_them + missing) // all_of_them if missing else cost

@@ -1,0 +1,1 @@
+"""How many replicas is a version worth, and how fast is that followed?"""

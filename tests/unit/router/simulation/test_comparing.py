@@ -1,0 +1,44 @@
+from glowplug.clock import HOUR, SECOND
+from glowplug.spec import Policy
+from glowplug_router.simulation.comparing import Setup, replayed, summary
+from glowplug_router.simulation.replay import StartTime
+from unit.router.simulation.scenes import calls
+
+SETUP = Setup(name="here", policy=Policy(max=2, hold=1), start=StartTime(20 * SECOND))
+
+
+def test_a_summary_has_the_figures_of_a_replay() -> None:
+    outcome = replayed(SETUP, calls(0, 0, 60))
+    found = summary(SETUP, outcome, 10 * SECOND)
+
+    assert (found.calls, found.cold, found.refused, found.lost) == (3, 2, 1, 0)
+    assert found.waits_ns == (20 * SECOND, None, None)  # one of three never began
+    assert found.share_in_time == 1 / 3
+    assert found.gpu_hours == outcome.device_ns / HOUR
+    assert found.dollars is None
+    assert found.record()["wait_p50_s"] == 20.0
+    assert found.record()["wait_p99_s"] is None
+
+
+def test_a_price_makes_dollars() -> None:
+    priced = Setup(
+        name="here", policy=Policy(max=1), start=StartTime(SECOND), price_micro_usd=2_000_000
+    )
+    outcome = replayed(priced, calls(0))
+
+    assert summary(priced, outcome, SECOND).dollars == outcome.micro_usd / 1e6
+    assert outcome.micro_usd == outcome.device_ns * 2_000_000 // HOUR
+
+
+def test_each_endpoint_has_devices_of_its_own() -> None:
+    traffic = [*calls(0, name="app/a"), *calls(0, name="app/b")]
+    outcome = replayed(SETUP, traffic)
+
+    assert list(outcome.calls.wait_ns) == [20 * SECOND, 20 * SECOND]
+    assert set(outcome.uses) == {"app/a", "app/b"}
+
+
+def test_what_min_keeps_is_there_from_the_beginning() -> None:
+    kept = Setup(name="here", policy=Policy(min=1, max=2), start=StartTime(20 * SECOND))
+
+    assert replayed(kept, calls(0)).cold == 0
