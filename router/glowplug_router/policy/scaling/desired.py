@@ -67,7 +67,7 @@ def _loaded(
     needed = needed_replicas(served, load)
     if memory.load.service_calls < FEW:
         # What the first few calls took says little of those to come.
-        needed = min(needed, max(2 * there.ready, there.have))
+        needed = min(needed, 2 * there.ready)
     steady = _buffered(served, max(needed, running, 1))
     calm = _buffered(served, max(needed_replicas(served, usual, RHO_DOWN_PERMILLE), running, 1))
     backlog = 0

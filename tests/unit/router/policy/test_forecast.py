@@ -186,6 +186,10 @@ def test_whatever_is_asked_and_passes_there_is_an_answer_within_bounds(
         target = desired_replicas(served, demand, memory, ready, starting, now_ns)
         again = desired_replicas(served, demand, target.memory, ready, starting, now_ns)
 
+        more = max(0, target.replicas - ready - starting)
+        planned = desired_replicas(served, demand, target.memory, ready, starting + more, now_ns)
+
+        assert planned.replicas <= max(target.replicas, ready + starting)
         assert 0 <= target.replicas <= max(policy.max, ready + starting)
         assert target.text
         assert again.replicas == target.replicas or target.rule == "down_after"
