@@ -21,8 +21,7 @@ from glowplug_router.drafting.draft import Draft
 from glowplug_router.drafting.losses import drain_the_unserved, forget_the_lost
 from glowplug_router.drafting.replicas import grow, shrink, swap
 from glowplug_router.drafting.room import make_room
-from glowplug_router.drafting.targets import Scaler, target
-from glowplug_router.policy.scale import desired_replicas
+from glowplug_router.drafting.targets import target
 from glowplug_router.records import Demand, Memory, Observed, Plan
 
 
@@ -31,14 +30,12 @@ def plan(
     demand: Sequence[Demand],
     memory: Memory,
     now_ns: int,
-    *,
-    scaler: Scaler = desired_replicas,
 ) -> Plan:
     """Return what to do now, what to remember, why, and when to ask again at the latest."""
     draft = Draft(observed, {row.key: row for row in demand}, memory, now_ns)
     forget_the_lost(draft)
     drain_the_unserved(draft)
-    targets = [(served, target(draft, served, scaler)) for served in observed.served]
+    targets = [(served, target(draft, served)) for served in observed.served]
     for served, wanted in targets:
         swap(draft, served, wanted)
     for served, wanted in targets:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glowplug.spec import Auth, Class, Device, EndpointSpec, Policy
-from glowplug_router.capacity_records import NodeState, Offer, OfferTally
 
 ReplicaState = Literal["starting", "ready", "draining", "failed"]
 
@@ -113,13 +112,6 @@ class Node:
     memory_bytes: int
     gpus: tuple[tuple[str, str], ...] = ()  # (uuid, model name)
     seen_ns: int = 0  # monotonic time of the last report; silence makes it lost
-    offer: str = ""  # that it was launched for; "" = it was there
-    zone: str = ""
-    state: NodeState = "ready"
-    since_ns: int = 0  # monotonic time at which it entered this state
-    expected_ns: int = 0  # while it is launched: when it should be ready
-    leaves_ns: int = 0  # it was given notice: when it will be gone; 0 = it was not
-    holds: tuple[str, ...] = ()  # digests of bundles, engines and weights on its disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +171,6 @@ class Observed:
     served: tuple[Served, ...]
     nodes: tuple[Node, ...]
     replicas: tuple[Replica, ...]
-    offers: tuple[Offer, ...] = ()  # what could be launched; none where nodes are simply there
-    tallies: tuple[OfferTally, ...] = ()
 
 
 # -- what is decided ---------------------------------------------------------------------------------

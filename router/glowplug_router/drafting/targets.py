@@ -1,19 +1,15 @@
 """How many replicas should each version have, and what is remembered of what led there?"""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from glowplug_router.drafting.draft import Draft
 from glowplug_router.policy.backoff import outcomes_noted
 from glowplug_router.policy.rollout import fixed_replicas
-from glowplug_router.policy.scale import Target, demand_noted
+from glowplug_router.policy.scale import Target, demand_noted, desired_replicas
 from glowplug_router.records import Demand, EndpointMemory, Served
 
-# desired_replicas(served, demand, memory, ready, starting, now_ns): ours, or another one that it is compared with.
-Scaler = Callable[[Served, Demand, EndpointMemory, int, int, int], Target]
 
-
-def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
+def target(draft: Draft, served: Served) -> Target:
     """Return how many replicas the version should have, and remember what led there."""
     replicas = draft.replicas.get(served.key, ())
     memory = outcomes_noted(
@@ -25,7 +21,7 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
     if fixed is None:
         states = [replica.state for replica in draft.working(served.key)]
         ready = states.count("ready")
-        found = scaler(served, demand, memory, ready, len(states) - ready, draft.now_ns)
+        found = desired_replicas(served, demand, memory, ready, len(states) - ready, draft.now_ns)
     else:
         found = _fixed(fixed, memory, draft.now_ns)
     draft.memories[served.key] = found.memory

@@ -1,1 +1,0 @@
-"""Rows of `make bench-policy`: decisions of the planner in virtual time, beside those of others."""

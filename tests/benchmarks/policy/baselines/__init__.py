@@ -1,1 +1,0 @@
-"""Policies of others behind our interfaces, written from their documentation."""
