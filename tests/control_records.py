@@ -4,7 +4,7 @@ import hashlib
 
 from glowplug.artifact import Bundle, Layer
 from glowplug.spec import EndpointSpec, Json, Policy
-from glowplug_router.records import Deployment, Route, Share, Version
+from glowplug_router.records.stored import Deployment, Route, Share, Version
 
 
 def digest_of(text: str) -> str:

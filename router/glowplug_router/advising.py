@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from glowplug_router.control.containment import without
 from glowplug_router.recording import Planner
-from glowplug_router.records import Demand, Forget, Memory, Observed, Plan
+from glowplug_router.records.decided import Forget, Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 
 ALL = "*"
 

@@ -20,17 +20,9 @@ from glowplug_router.control.snapshots import memory_of, snapshot
 from glowplug_router.control.wishes import ended, farewells
 from glowplug_router.control.world import World
 from glowplug_router.ports import NodeLink, Provider, Store
-from glowplug_router.records import (
-    Action,
-    Drain,
-    Explain,
-    Forget,
-    Intent,
-    Plan,
-    Snapshot,
-    Start,
-    Swap,
-)
+from glowplug_router.records.decided import Action, Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.published import Snapshot
+from glowplug_router.records.stored import Explain, Intent
 from glowplug_router.telemetry.logging import logger
 
 _LOG = logger("glowplug.controller")

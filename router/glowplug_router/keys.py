@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar, get_args
 
 from glowplug.spec import Class
-from glowplug_router.records import Key
+from glowplug_router.records.stored import Key
 
 SCOPE_KINDS = ("invoke", "deploy", "read", "admin", "priority")
 CLASSES: tuple[Class, ...] = get_args(Class)  # the most urgent first

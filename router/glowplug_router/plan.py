@@ -24,7 +24,9 @@ from glowplug_router.drafting.room import make_room
 from glowplug_router.drafting.targets import Scaler, target
 from glowplug_router.policy.scaling.desired import desired_replicas
 from glowplug_router.policy.wishes import in_effect
-from glowplug_router.records import Demand, Memory, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 
 
 def plan(

@@ -6,8 +6,8 @@ from typing import Protocol
 from glowplug.artifact import Bundle
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.spec import Policy
-from glowplug_router.records import Deployment, Explain, Intent, Key, Version
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.stored import Deployment, Explain, Intent, Key, Version
+from glowplug_router.records.wishes import Wish
 
 EXPLAIN_KEEP = (
     100  # rows of the decision log kept for one subject: what a person reads back, not a history

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from glowplug_router.records import Demand, Memory, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 
 SCHEMA = 1
 RECORDING_MAX_BYTES = 256 * 1024 * 1024  # of one router's life: hours of a busy one; then it ends

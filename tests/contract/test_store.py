@@ -12,7 +12,7 @@ from control_records import POLICY, bundle, deployment, spec, version
 from glowplug.clock import ManualClock
 from glowplug.errors import CallError, StoreError
 from glowplug_router.ports import EXPLAIN_KEEP, Store
-from glowplug_router.records import Explain, Intent, Key
+from glowplug_router.records.stored import Explain, Intent, Key
 from glowplug_router.store.memory import MemoryStore
 from glowplug_router.store.sqlite import SqliteStore
 from glowplug_router.store.sqlite.connection import connect, migrate, numbered

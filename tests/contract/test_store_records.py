@@ -9,10 +9,10 @@ import pytest
 from glowplug.clock import ManualClock
 from glowplug.errors import CallError
 from glowplug_router.ports import Store
-from glowplug_router.records import Explain
+from glowplug_router.records.stored import Explain
+from glowplug_router.records.wishes import Wish
 from glowplug_router.store.memory import MemoryStore
 from glowplug_router.store.sqlite import SqliteStore
-from glowplug_router.wish_records import Wish
 
 
 @pytest.fixture(params=["memory", "sqlite"])

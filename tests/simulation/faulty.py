@@ -21,7 +21,9 @@ from glowplug_router.dispatch import (
     step,
 )
 from glowplug_router.plan import plan
-from glowplug_router.records import Demand, Drain, Memory, Observed, Plan, Start
+from glowplug_router.records.decided import Drain, Plan, Start
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 from glowplug_router.simulation.node import Order, Rank, SimNode
 from glowplug_router.simulation.run import Subject
 

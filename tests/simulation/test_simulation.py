@@ -6,7 +6,7 @@ import pytest
 
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Policy
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from glowplug_router.simulation.__main__ import main
 from glowplug_router.simulation.checkers import INVARIANTS
 from glowplug_router.simulation.run import Subject, run_scenario, run_seed

@@ -27,7 +27,7 @@ from glowplug_router.control.routing import PREFIX
 from glowplug_router.control.secrets import FileSecrets
 from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.providers.local import LocalProvider
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 from glowplug_router.settings import ControllerSettings
 from glowplug_router.signatures import Signer
 from glowplug_router.store.memory import MemoryStore

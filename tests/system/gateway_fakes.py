@@ -25,7 +25,7 @@ from glowplug.wire.messages import (
     unpack_infer,
 )
 from glowplug.wire.transport import FrameProtocol, listen
-from glowplug_router.records import DemandReport, RouteReplica, Snapshot
+from glowplug_router.records.published import DemandReport, RouteReplica, Snapshot
 
 U64 = Struct("<Q")
 Headers = tuple[tuple[str, str], ...]

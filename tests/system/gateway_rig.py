@@ -16,7 +16,8 @@ from glowplug.settings import Home
 from glowplug_router.gateway.main import serve
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.keys import make_key
-from glowplug_router.records import Key, RouteEndpoint, RouteKey, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteKey, RouteVersion, Snapshot
+from glowplug_router.records.stored import Key
 from system.gateway_fakes import FakeController, FakeRank, Handler, RankLink, echo
 
 PEPPER = "11" * 32

@@ -23,7 +23,7 @@ from glowplug_router.control.steps import Step
 from glowplug_router.control.trials import Tell
 from glowplug_router.objects.memory import MemoryObjects
 from glowplug_router.providers.local import LocalProvider
-from glowplug_router.records import Deployment
+from glowplug_router.records.stored import Deployment
 from glowplug_router.store.memory import MemoryStore
 from system.control_rig import deploy, release, rig
 

@@ -7,7 +7,7 @@ import pytest
 
 from glowplug.spec import Class
 from glowplug_router.gateway.settings import GatewaySettings
-from glowplug_router.records import RouteKey
+from glowplug_router.records.published import RouteKey
 from system.gateway_rig import Rig, endpoint, gateway, key, request, version
 
 

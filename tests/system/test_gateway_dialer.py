@@ -16,7 +16,7 @@ from glowplug_router.gateway.dialer import Dialer, MakeLink
 from glowplug_router.gateway.engine import Engine
 from glowplug_router.gateway.links import DataLink, Inbox
 from glowplug_router.gateway.snapshot import Listed
-from glowplug_router.records import RouteReplica
+from glowplug_router.records.published import RouteReplica
 
 PATIENCE_S = 10
 KEY = "demo/echo@1"

@@ -23,7 +23,7 @@ from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Table
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.gateway.tally import Tallies
-from glowplug_router.records import RouteEndpoint, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteVersion, Snapshot
 
 SIZES = st.sampled_from([0, 1, 200, LARGE_MIN - 1, LARGE_MIN, LARGE_MIN + 1, 3 * LARGE_MIN])
 

@@ -12,7 +12,7 @@ import pytest
 
 from glowplug.settings import environment
 from glowplug.wire.messages import to_json
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 from system.gateway_fakes import FakeRank
 from system.gateway_rig import PEPPER, TOKEN_SECRET, endpoint, key, request, version
 

@@ -30,7 +30,7 @@ from glowplug_router.gateway.dialer import Dialer
 from glowplug_router.gateway.engine import Engine
 from glowplug_router.gateway.links import DataLink, Inbox
 from glowplug_router.gateway.routes import Lane
-from glowplug_router.records import RouteReplica
+from glowplug_router.records.published import RouteReplica
 from system.rank_process import PATIENCE_S, Gateway, Rank, call, launch_of, ready, running
 
 TOKEN = "what members know"

@@ -11,7 +11,7 @@ from glowplug.errors import call_error
 from glowplug_router.control.parts import Parts, answer, body_of, json_of
 from glowplug_router.control.secrets import VALUE_MAX_BYTES
 from glowplug_router.keys import make_key, scope_problem
-from glowplug_router.records import Key
+from glowplug_router.records.stored import Key
 
 KEYS_MAX = 1_000  # live ones; each is in every gateway's table
 EXPIRES_MAX_S = 100 * 366 * 24 * 3600  # a century: it stays an integer of 64 bits in nanoseconds

@@ -23,7 +23,7 @@ from glowplug_router.control.trials import Tell
 from glowplug_router.control.tuning import check_tuning
 from glowplug_router.keys import allows
 from glowplug_router.ports import NodeLink
-from glowplug_router.records import Deployment
+from glowplug_router.records.stored import Deployment
 from glowplug_router.telemetry.logging import logger
 
 BLOB_MAX_BYTES = 4 * 1024**3

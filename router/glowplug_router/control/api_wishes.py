@@ -13,7 +13,7 @@ from glowplug.spec import Policy
 from glowplug_router.control.bounds import refused
 from glowplug_router.control.parts import Parts, answer, json_of
 from glowplug_router.control.wishes import WISHES_MAX, ended
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.wishes import Wish
 
 FOR_MAX_NS = 31 * 24 * HOUR  # longer is no exception any more: change the policy
 ID_BYTES = 4

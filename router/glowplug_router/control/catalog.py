@@ -7,8 +7,8 @@ from dataclasses import replace
 from glowplug.artifact import Bundle
 from glowplug.spec import Policy
 from glowplug_router.ports import Store
-from glowplug_router.records import Deployment, Key, Version
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.stored import Deployment, Key, Version
+from glowplug_router.records.wishes import Wish
 
 _PEPPER_BYTES = 32
 

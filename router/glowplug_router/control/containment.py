@@ -8,7 +8,10 @@ replicas it has, and the room they take; it is neither started, scaled nor drain
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from glowplug_router.records import Demand, Explain, Memory, Node, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed
+from glowplug_router.records.stored import Explain
 
 Planner = Callable[[Observed, tuple[Demand, ...], Memory, int], Plan]
 

@@ -8,7 +8,8 @@ back in a moment), but queue and calls in flight are of now, so those of a gatew
 from collections.abc import Iterable
 from dataclasses import replace
 
-from glowplug_router.records import Demand, DemandReport
+from glowplug_router.records.observed import Demand
+from glowplug_router.records.published import DemandReport
 
 
 class DemandBook:

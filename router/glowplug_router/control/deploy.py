@@ -20,7 +20,7 @@ from glowplug_router.control.request import Wanted, checked_policy
 from glowplug_router.control.steps import Step
 from glowplug_router.control.trials import Tell, Trials
 from glowplug_router.control.world import World
-from glowplug_router.records import Deployment, Route, Share, Version
+from glowplug_router.records.stored import Deployment, Route, Share, Version
 
 WHOLE = 1000  # permille
 

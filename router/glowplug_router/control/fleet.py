@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from glowplug.node.messages import Desired, Report, Residency, Want
 from glowplug_router.control.catalog import Catalog
-from glowplug_router.records import Node, Replica, ReplicaState, Version
+from glowplug_router.records.observed import Node, Replica, ReplicaState
+from glowplug_router.records.stored import Version
 
 _STARTING = frozenset({"fetching", "building", "starting", "loading", "warming"})
 

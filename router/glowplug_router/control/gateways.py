@@ -9,7 +9,7 @@ from glowplug.wire.messages import to_json
 from glowplug_router.control.asgi_bridge import serve_asgi
 from glowplug_router.control.payloads import CHANNEL_PATH, Payloads
 from glowplug_router.control.world import World
-from glowplug_router.records import DemandReport, Snapshot
+from glowplug_router.records.published import DemandReport, Snapshot
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -6,7 +6,8 @@ from dataclasses import replace
 from glowplug.clock import MINUTE
 from glowplug_router.control.wishes import wishes_of
 from glowplug_router.control.world import World
-from glowplug_router.records import Observed, Replica, Served, Version
+from glowplug_router.records.observed import Observed, Replica, Served
+from glowplug_router.records.stored import Version
 
 DRAIN_MAX_NS = 5 * MINUTE  # a call that runs longer than this is cut off by a deploy
 

@@ -9,7 +9,7 @@ from glowplug.arrays import SCHEMA_KEY
 from glowplug.problems import PROBLEMS
 from glowplug.schema import MSGPACK, SAFETENSORS
 from glowplug_router.control.catalog import Catalog
-from glowplug_router.records import Deployment, Version
+from glowplug_router.records.stored import Deployment, Version
 from glowplug_router.telemetry.logging import logger
 
 _LOG = logger("glowplug.controller")

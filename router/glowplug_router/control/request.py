@@ -16,7 +16,7 @@ from glowplug_router.control.bounds import check_bundle, check_policy, check_spe
 from glowplug_router.control.digest import version_digest
 from glowplug_router.control.openapi import UNSHOWABLE, document_of
 from glowplug_router.ports import ObjectStore
-from glowplug_router.records import Version
+from glowplug_router.records.stored import Version
 
 ENDPOINTS_MAX = 200  # of one app
 _release = msgspec.json.Decoder(Release).decode

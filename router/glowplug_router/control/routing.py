@@ -16,7 +16,7 @@ from glowplug.errors import CallError, Executed, GlowplugError, call_error
 from glowplug.problems import PROBLEMS
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.keys import allows, verify
-from glowplug_router.records import Key
+from glowplug_router.records.stored import Key
 
 PREFIX = "/-/api"
 Answer = Callable[[Request], Awaitable[Response]]

@@ -5,18 +5,17 @@ from collections.abc import Iterable, Mapping
 from glowplug_router.control.openapi import document
 from glowplug_router.control.world import World
 from glowplug_router.policy.backoff import is_failed
-from glowplug_router.records import (
-    Deployment,
-    EndpointMemory,
-    Replica,
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Replica
+from glowplug_router.records.published import (
     RouteEndpoint,
     RouteKey,
     RouteLoss,
     RouteReplica,
     RouteVersion,
     Snapshot,
-    Version,
 )
+from glowplug_router.records.stored import Deployment, Version
 
 # What an agent calls a start's states -> what callers that wait for it are told.
 PHASES = {

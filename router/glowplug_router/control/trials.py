@@ -11,7 +11,8 @@ from glowplug_router.control.observe import served
 from glowplug_router.control.steps import Step
 from glowplug_router.control.world import Trial, World
 from glowplug_router.policy.fitting import never_fits
-from glowplug_router.records import Replica, Version
+from glowplug_router.records.observed import Replica
+from glowplug_router.records.stored import Version
 
 PLACE_MAX_NS = 60 * SECOND  # a replica on trial must have found a node by then
 _START_CODES = frozenset({"start_failed", "start_timeout", "out_of_memory"})

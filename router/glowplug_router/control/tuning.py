@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from glowplug.spec import Policy
 from glowplug_router.control.bounds import refused
-from glowplug_router.records import Version
+from glowplug_router.records.stored import Version
 
 
 def check_tuning(policy: Policy, live: Iterable[Version], endpoint: str) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from glowplug.spec import Json
-from glowplug_router.call_records import ColdCall
 from glowplug_router.control.world import World
-from glowplug_router.records import Demand, Deployment, Replica, Route
+from glowplug_router.records.calls import ColdCall
+from glowplug_router.records.observed import Demand, Replica
+from glowplug_router.records.stored import Deployment, Route
 
 ID_SHOWN = 8  # characters of a request id that name it, as `glowplug logs` shows them
 

@@ -7,8 +7,8 @@ from glowplug.clock import HOUR, SECOND
 from glowplug.cron import fires, parsed, zone
 from glowplug.spec import Policy, WindowSpec
 from glowplug_router.control.catalog import Catalog
-from glowplug_router.records import Explain
-from glowplug_router.wish_records import Hold, Wish, Wishes
+from glowplug_router.records.stored import Explain
+from glowplug_router.records.wishes import Hold, Wish, Wishes
 
 AHEAD_NS = HOUR  # windows that begin within this or the next are told to the planner, which wakes at their edges
 WISHES_MAX = 16  # of one endpoint at a time: people make them by hand

@@ -3,12 +3,13 @@
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from glowplug_router.call_records import ColdCall
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.demand import DemandBook
 from glowplug_router.control.fleet import Fleet
 from glowplug_router.control.signal import Signal
-from glowplug_router.records import Explain, Memory
+from glowplug_router.records.calls import ColdCall
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.stored import Explain
 
 COLD_MAX = 1000  # cold calls that can be asked about: 300 bytes each, so little to keep
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from glowplug_router.policy.placement import Place, Rooms
 from glowplug_router.policy.reasons import needs_text
-from glowplug_router.records import Demand, EndpointMemory, Replica, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Replica, Served
 
 
 def numbers_of(

@@ -12,22 +12,10 @@ from glowplug_router.policy.naming import replica_id
 from glowplug_router.policy.placement import Rooms
 from glowplug_router.policy.scaling.following import Target
 from glowplug_router.policy.wishes import due_ns, told
-from glowplug_router.records import (
-    Action,
-    Demand,
-    Drain,
-    EndpointMemory,
-    Explain,
-    Forget,
-    Memory,
-    Node,
-    Observed,
-    Plan,
-    Replica,
-    Served,
-    Start,
-    Swap,
-)
+from glowplug_router.records.decided import Action, Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.memory import EndpointMemory, Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, Served
+from glowplug_router.records.stored import Explain
 
 NODE_LOST_NS = 15 * SECOND  # agents report once a second: fifteen in a row did not come
 

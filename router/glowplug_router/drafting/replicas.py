@@ -4,7 +4,7 @@ from glowplug_router.drafting.draft import Draft
 from glowplug_router.policy.reasons import no_room_text
 from glowplug_router.policy.rollout import swappable
 from glowplug_router.policy.scaling.following import Target
-from glowplug_router.records import Replica, Served
+from glowplug_router.records.observed import Replica, Served
 
 
 def swap(draft: Draft, served: Served, target: Target) -> None:

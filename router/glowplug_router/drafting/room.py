@@ -7,7 +7,7 @@ from glowplug_router.policy.eviction import SURE_NS, WAITING_MAX, Crowd, Way, ne
 from glowplug_router.policy.placement import Place
 from glowplug_router.policy.reasons import needs_text, waits_text
 from glowplug_router.policy.scaling.following import Target
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 
 Targets = Sequence[tuple[Served, Target]]
 

@@ -12,7 +12,8 @@ from glowplug_router.policy.scaling.measuring import demand_noted
 from glowplug_router.policy.scaling.starts import starts_noted
 from glowplug_router.policy.warmth.keeping import gaps_noted
 from glowplug_router.policy.warmth.preheat import preheat_window
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 
 # desired_replicas(served, demand, memory, ready, starting, now_ns): ours, or another one that it is compared with.
 Scaler = Callable[[Served, Demand, EndpointMemory, int, int, int], Target]

@@ -5,9 +5,9 @@ from typing import Protocol
 from glowplug.errors import Executed
 from glowplug.spec import Class
 from glowplug.wire.messages import Response, Trailer
-from glowplug_router.call_records import ColdCall
 from glowplug_router.gateway.problems import Trouble
 from glowplug_router.gateway.routes import Lane
+from glowplug_router.records.calls import ColdCall
 
 CREDIT_STEP = 64 * 1024  # bytes taken before the rank is told: a quarter of its 256 KiB window
 Headers = tuple[tuple[str, str], ...]

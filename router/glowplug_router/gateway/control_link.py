@@ -13,7 +13,7 @@ from glowplug.wire.channel import Channel, Exchange, dial_channel
 from glowplug.wire.messages import Hello
 from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.snapshot import decode
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 
 _LOG = logging.getLogger("glowplug.gateway")
 RETRY_FIRST_NS = 50 * MILLISECOND

@@ -17,7 +17,7 @@ from glowplug.events import ndjson_event, sse_event
 from glowplug.wire.messages import Response, Trailer
 from glowplug_router.gateway.calls import Call
 from glowplug_router.gateway.problems import Trouble, document
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 
 if TYPE_CHECKING:
     from glowplug_router.gateway.exchange import Exchange

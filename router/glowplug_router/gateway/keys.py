@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from glowplug.clock import Clock
 from glowplug.spec import Class
 from glowplug_router.keys import allows, is_above, key_id, verify
-from glowplug_router.records import RouteKey
+from glowplug_router.records.published import RouteKey
 
 VERDICTS_MAX = 4096  # checked tokens remembered; only good ones are, so that guessing fills nothing
 _BEARER = b"bearer "

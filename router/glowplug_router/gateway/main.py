@@ -36,7 +36,7 @@ from glowplug_router.gateway.site import make_site
 from glowplug_router.gateway.snapshot import changes, is_newer, load, losses, replicas
 from glowplug_router.gateway.tally import Tallies
 from glowplug_router.gateway.tls import Certificate, TlsDoor
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 from glowplug_router.settings import BACKLOG
 from glowplug_router.signatures import Signer
 

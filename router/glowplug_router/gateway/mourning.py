@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from glowplug_router.gateway.calls import Call
 from glowplug_router.gateway.problems import Trouble
-from glowplug_router.records import RouteLoss
+from glowplug_router.records.published import RouteLoss
 
 REASON_MAX_S = 0.25  # kill to snapshot takes about 10 ms; a node that is gone itself never says
 _CODES = frozenset(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.wire.messages import to_json
 from glowplug_router.gateway.tally import Tallies, Tally
-from glowplug_router.records import DemandReport
+from glowplug_router.records.published import DemandReport
 
 REPORT_EVERY_NS = 200 * MILLISECOND
 

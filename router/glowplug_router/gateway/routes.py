@@ -10,7 +10,7 @@ from glowplug.spec import qualified
 from glowplug.suggest import did_you_mean
 from glowplug_router.gateway.problems import Trouble
 from glowplug_router.gateway.tally import Tally
-from glowplug_router.records import RouteEndpoint, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteVersion, Snapshot
 
 if TYPE_CHECKING:
     from random import Random

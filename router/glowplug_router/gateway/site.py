@@ -21,7 +21,7 @@ from glowplug_router.gateway.forward import Forward
 from glowplug_router.gateway.keys import PUBLIC, Grant
 from glowplug_router.gateway.metrics import CONTENT_TYPE as METRICS_TYPE
 from glowplug_router.gateway.problems import CONTENT_TYPE, Trouble, document
-from glowplug_router.records import Snapshot
+from glowplug_router.records.published import Snapshot
 from glowplug_router.signatures import PAYLOADS
 
 if TYPE_CHECKING:

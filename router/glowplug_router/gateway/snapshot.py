@@ -7,7 +7,7 @@ import msgspec
 
 from glowplug.spec import qualified
 from glowplug_router.dispatch import Event, VersionGone, VersionSet
-from glowplug_router.records import RouteLoss, RouteReplica, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteLoss, RouteReplica, RouteVersion, Snapshot
 
 Listed = tuple[str, RouteReplica]  # version key, replica
 

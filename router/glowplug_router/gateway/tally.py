@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections import deque
 
 from glowplug.clock import MILLISECOND
-from glowplug_router.call_records import ColdCall
-from glowplug_router.records import Demand
+from glowplug_router.records.calls import ColdCall
+from glowplug_router.records.observed import Demand
 
 # Milliseconds: from a warm echo to the longest wait the edge allows.
 BOUNDS_NS = tuple(

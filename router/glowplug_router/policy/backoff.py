@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.records import EndpointMemory, Replica
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Replica
 
 FAILURES_MAX = 5
 CRASHES_FREE = 2  # an accident and its repetition; a third within a minute has a cause

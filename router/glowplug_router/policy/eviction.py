@@ -20,7 +20,8 @@ from glowplug.clock import SECOND
 from glowplug_router.policy.packing.rooms import Room
 from glowplug_router.policy.placement import Place, Rooms
 from glowplug_router.policy.rollout import max_replicas, min_replicas
-from glowplug_router.records import Demand, EndpointMemory, Replica, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Replica, Served
 
 WAITING_MAX = 16  # versions for which room is kept at once: in a storm, the others wait until these have started
 SURE_NS = (

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from glowplug_router.device_records import DeviceSlot
 from glowplug_router.policy.packing.devices import asked, suits
 from glowplug_router.policy.packing.rooms import Room
 from glowplug_router.policy.placement import best_place, rooms
 from glowplug_router.policy.reasons import needs_text, no_room_text
-from glowplug_router.records import Node, Served
+from glowplug_router.records.devices import DeviceSlot
+from glowplug_router.records.observed import Node, Served
 
 
 def never_fits(served: Served, nodes: Sequence[Node]) -> str:

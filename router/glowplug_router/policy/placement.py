@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from glowplug_router.capacity_records import Offer
-from glowplug_router.device_records import DeviceNeeds, Part
 from glowplug_router.policy.packing.devices import asked, has_room, pools_of, uses_of
 from glowplug_router.policy.packing.devices import is_model as is_model
 from glowplug_router.policy.packing.gangs import parts_of
 from glowplug_router.policy.packing.index import Index
 from glowplug_router.policy.packing.ranking import is_big_enough, seat_in
 from glowplug_router.policy.packing.rooms import Room, Uses, empty_rooms
-from glowplug_router.records import Node, Replica, Served
+from glowplug_router.records.capacity import Offer
+from glowplug_router.records.devices import DeviceNeeds, Part
+from glowplug_router.records.observed import Node, Replica, Served
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from itertools import islice
 
-from glowplug_router.device_records import WHOLE, DeviceNeeds
 from glowplug_router.policy.packing.devices import asked
 from glowplug_router.policy.packing.rooms import Room
 from glowplug_router.policy.placement import Rooms
-from glowplug_router.records import Served
+from glowplug_router.records.devices import WHOLE, DeviceNeeds
+from glowplug_router.records.observed import Served
 
 _NOUNS = {"nvidia": "GPU"}  # other kinds are called what they are
 NODES_MAX = 4  # named in one sentence

@@ -6,7 +6,7 @@ wants none: all drain. A live one gets its part of the endpoint's `max` by its s
 
 from collections.abc import Mapping, Sequence
 
-from glowplug_router.records import Replica, Served
+from glowplug_router.records.observed import Replica, Served
 
 WHOLE = 1000  # permille
 

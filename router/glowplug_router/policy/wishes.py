@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from glowplug.clock import SECOND
-from glowplug_router.records import Explain, Observed, Served
-from glowplug_router.wish_records import Hold, HoldKind, Wishes
+from glowplug_router.records.observed import Observed, Served
+from glowplug_router.records.stored import Explain
+from glowplug_router.records.wishes import Hold, HoldKind, Wishes
 
 # Rules whose count a floor can be the reason of; the others (a failure, no room …) say more than a wish would.
 _YIELDING = frozenset({"idle", "load", "steady", "min", "found"})

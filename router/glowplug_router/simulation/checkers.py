@@ -11,7 +11,8 @@ from glowplug.clock import SECOND
 from glowplug_router.dispatch import DispatchState
 from glowplug_router.dispatch.flight import whose_turn
 from glowplug_router.policy.rollout import max_replicas, min_replicas
-from glowplug_router.records import Drain, Forget, Observed, Plan, Replica, Served, Start, Swap
+from glowplug_router.records.decided import Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.observed import Observed, Replica, Served
 from glowplug_router.simulation.controller import Planner
 from glowplug_router.simulation.facts import (
     Accepted,

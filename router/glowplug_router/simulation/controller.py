@@ -7,21 +7,9 @@ from functools import partial
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug_router.dispatch import VersionSet
 from glowplug_router.policy.backoff import is_failed
-from glowplug_router.records import (
-    Action,
-    Demand,
-    Drain,
-    Forget,
-    Memory,
-    Node,
-    Observed,
-    Plan,
-    Replica,
-    ReplicaState,
-    Served,
-    Start,
-    Swap,
-)
+from glowplug_router.records.decided import Action, Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, ReplicaState, Served
 from glowplug_router.simulation.facts import Fact, Planned
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.gateway import DemandReport, Dial, Routes

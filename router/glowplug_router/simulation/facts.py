@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from glowplug.spec import Class
 from glowplug_router.dispatch import DispatchState, VersionSet
-from glowplug_router.records import Demand, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.observed import Demand, Observed
 
 
 @dataclass(frozen=True, slots=True)

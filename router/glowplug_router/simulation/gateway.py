@@ -30,7 +30,7 @@ from glowplug_router.dispatch import (
     VersionSet,
     Wake,
 )
-from glowplug_router.records import Demand
+from glowplug_router.records.observed import Demand
 from glowplug_router.simulation.facts import (
     Accepted,
     Answered,

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from glowplug_router.device_records import DeviceNeeds, DeviceSlot
-from glowplug_router.records import Node, Replica, Served
+from glowplug_router.records.devices import DeviceNeeds, DeviceSlot
+from glowplug_router.records.observed import Node, Replica, Served
 
 
 def overcommitted(

@@ -10,7 +10,8 @@ import msgspec
 from glowplug.errors import ConfigError
 from glowplug_router.plan import plan as real_plan
 from glowplug_router.recording import SCHEMA, Moment, Planner, plan_digest
-from glowplug_router.records import Demand, Memory, Observed
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 
 SHOWN_MAX = 5  # differences that are kept in full
 LINE_MAX_BYTES = 64 * 1024 * 1024  # 5,000 replicas make 5 MB

@@ -6,7 +6,7 @@ from random import Random
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Class, Policy
 from glowplug_router.dispatch.room import QUEUE_BYTES_MAX
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 
 LOAD_NS = 12 * SECOND  # calls come and faults happen for so long
 CROWDED = 0.15  # of all runs: one small endpoint has far more to do than it can

@@ -7,8 +7,8 @@ from glowplug.artifact import Bundle
 from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
 from glowplug_router.ports import EXPLAIN_KEEP, INTENTS_KEEP
-from glowplug_router.records import Deployment, Explain, Intent, Key, Version
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.stored import Deployment, Explain, Intent, Key, Version
+from glowplug_router.records.wishes import Wish
 
 
 class MemoryStore:

@@ -16,7 +16,13 @@ from glowplug.wire.messages import to_json
 from glowplug_router.gateway.main import run_gateway
 from glowplug_router.gateway.settings import GatewaySettings
 from glowplug_router.keys import make_key
-from glowplug_router.records import RouteEndpoint, RouteKey, RouteReplica, RouteVersion, Snapshot
+from glowplug_router.records.published import (
+    RouteEndpoint,
+    RouteKey,
+    RouteReplica,
+    RouteVersion,
+    Snapshot,
+)
 
 PEPPER, TOKEN_SECRET = "11" * 32, "22" * 32
 PERMITS = 256

@@ -12,7 +12,7 @@ from random import Random
 from glowplug.clock import MINUTE, SECOND
 from glowplug_router.policy.warmth.keeping import gap_noted
 from glowplug_router.policy.warmth.ladder import Rung
-from glowplug_router.warmth_records import Warmth
+from glowplug_router.records.warmth import Warmth
 from policy.result import Result
 
 NAME = "break-even"

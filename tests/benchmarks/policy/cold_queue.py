@@ -14,7 +14,7 @@ from dataplane import virtual
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from glowplug_router.simulation.replay import Endpoint, Outcome, Request, Scene, StartTime, replay
 from glowplug_router.simulation.replay.scene import devices
 from policy.result import Result

@@ -18,13 +18,14 @@ from random import Random
 
 from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.spec import Policy
-from glowplug_router.capacity_records import CapacityMemory, Need, Offer
 from glowplug_router.drafting.draft import Draft
 from glowplug_router.drafting.targets import target
 from glowplug_router.policy.capacity.step import capacity_step
 from glowplug_router.policy.capacity.view import CapacityView
 from glowplug_router.policy.scaling.desired import desired_replicas
-from glowplug_router.records import Demand, Memory, Observed, Replica, Served
+from glowplug_router.records.capacity import CapacityMemory, Need, Offer
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed, Replica, Served
 from glowplug_router.simulation.market.provider import Market
 from glowplug_router.simulation.traces.synthetic import twitter_like_rates
 from glowplug_router.simulation.traces.zones import zones

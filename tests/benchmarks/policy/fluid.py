@@ -13,7 +13,7 @@ from math import exp
 from random import Random
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 
 STEP_NS = 2 * MINUTE
 LOAD_NS = 30 * SECOND  # a start on a ready node: GenTD26's base models take 23 s in the median

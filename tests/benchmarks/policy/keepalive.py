@@ -17,9 +17,9 @@ from glowplug.spec import Class
 from glowplug_router.policy.warmth.envelope import descents
 from glowplug_router.policy.warmth.keeping import gap_noted
 from glowplug_router.policy.warmth.ladder import ASLEEP_PERMILLE, PRIMED_PERMILLE, WAIT_WORTH, Rung
+from glowplug_router.records.warmth import Warmth
 from glowplug_router.simulation.replay import Request
 from glowplug_router.simulation.traces.synthetic import gentd26_like
-from glowplug_router.warmth_records import Warmth
 from policy.baselines.keep_alive import (
     FixedKeep,
     HybridHistogram,

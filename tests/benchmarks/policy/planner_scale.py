@@ -12,7 +12,9 @@ from typing import NamedTuple
 from glowplug.clock import SECOND
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
-from glowplug_router.records import Demand, Memory, Node, Observed, Plan, Served
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Served
 from glowplug_router.simulation.checkers import planned_state
 from policy.result import Result
 

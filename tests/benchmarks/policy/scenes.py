@@ -8,7 +8,7 @@ from glowplug.clock import HOUR, MILLISECOND, SECOND
 from glowplug.spec import Policy
 from glowplug_router.drafting.targets import Scaler
 from glowplug_router.plan import plan
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from glowplug_router.simulation.replay import Endpoint, Outcome, Request, Scene, StartTime, replay
 from glowplug_router.simulation.replay.scene import devices
 

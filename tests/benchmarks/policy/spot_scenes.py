@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from glowplug.clock import HOUR, SECOND
-from glowplug_router.capacity_records import Need, Offer
+from glowplug_router.records.capacity import Need, Offer
 from glowplug_router.simulation.market.campaign import Campaign
 from glowplug_router.simulation.market.series import Series
 from glowplug_router.simulation.market.zones import Climate, region

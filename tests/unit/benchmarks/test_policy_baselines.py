@@ -10,7 +10,8 @@ from policy.baselines.ticking import Seen, Ticking
 
 from glowplug.clock import HOUR, SECOND
 from glowplug.spec import Policy
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 from glowplug_router.simulation.replay import Request
 
 SERVED = Served(key="a/b@1", policy=Policy(max=1000), permits=10, permille=1000)

@@ -5,7 +5,9 @@ from dataclasses import replace
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
-from glowplug_router.records import Demand, Memory, Node, Observed, Plan, Replica, Served
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, Served
 from glowplug_router.simulation.checkers import planned_state
 
 KEY = "app/hello@1"

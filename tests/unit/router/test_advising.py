@@ -6,7 +6,9 @@ from glowplug.clock import MINUTE
 from glowplug.spec import Policy
 from glowplug_router.advising import Advisor
 from glowplug_router.plan import plan
-from glowplug_router.records import Demand, Drain, Forget, Memory, Observed, Start
+from glowplug_router.records.decided import Drain, Forget, Start
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 from unit.router.planning import KEY, NOW, node, replica, version
 
 OTHER = "other/hello@1"

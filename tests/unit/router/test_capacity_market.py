@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug_router.capacity_records import Launch, Need, Offer, Terminate
 from glowplug_router.policy.capacity.step import capacity_step
+from glowplug_router.records.capacity import Need, Offer
+from glowplug_router.records.decided import Launch, Terminate
 from glowplug_router.simulation.market.campaign import Campaign, Outcome, on_demand_cost, run
 from glowplug_router.simulation.market.provider import Market, Outage
 from glowplug_router.simulation.market.series import Series, series, series_of_gaps

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug_router.capacity_records import Limits, Need, Offer, OfferMemory, OfferTally
 from glowplug_router.policy.capacity.budget import (
     allowance,
     is_allowed,
@@ -39,7 +38,8 @@ from glowplug_router.policy.capacity.portfolio import (
     zone_cap,
 )
 from glowplug_router.policy.capacity.refusals import delay_of, jittered_ns, refusals_noted
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Limits, Need, Offer, OfferMemory, OfferTally
+from glowplug_router.records.observed import Node
 
 SPOT = Offer(
     id="g6/a/spot",

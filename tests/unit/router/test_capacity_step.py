@@ -4,18 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug_router.capacity_records import (
+from glowplug_router.policy.capacity.step import capacity_step
+from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
+from glowplug_router.records.capacity import (
     CapacityMemory,
-    Launch,
     Limits,
     Need,
     NeedMemory,
     Offer,
     OfferTally,
 )
-from glowplug_router.policy.capacity.step import capacity_step
-from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
-from glowplug_router.records import Node
+from glowplug_router.records.decided import Launch
+from glowplug_router.records.observed import Node
 
 NOW = 100 * HOUR
 

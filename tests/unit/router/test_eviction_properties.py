@@ -10,7 +10,9 @@ from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
 from glowplug_router.policy.rollout import min_replicas
-from glowplug_router.records import Demand, Drain, Memory, Node, Observed, Plan, Replica, Served
+from glowplug_router.records.decided import Drain, Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, Served
 from glowplug_router.simulation.checkers import planned_state, working
 from unit.router.planning import NOW
 

@@ -4,7 +4,7 @@ import pytest
 
 from glowplug.spec import Device, Policy
 from glowplug_router.policy.fitting import never_fits
-from glowplug_router.records import Node, Served
+from glowplug_router.records.observed import Node, Served
 
 PLAIN = Node(id="plain", cpu_milli=4000, memory_bytes=8 << 30)
 L4 = Node(id="l4", cpu_milli=4000, memory_bytes=8 << 30, gpus=(("a", "NVIDIA L4"),))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from glowplug_router.keys import TOKEN, allows, key_id, make_key, scope_problem, verify
-from glowplug_router.records import Key
+from glowplug_router.records.stored import Key
 
 PEPPER = "ab" * 32
 NOW_NS = 1_000

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from glowplug.spec import Policy
-from glowplug_router.capacity_records import Offer
-from glowplug_router.device_records import DeviceNeeds, DeviceSlot, Part
 from glowplug_router.policy.fitting import never_fits
 from glowplug_router.policy.packing.devices import is_model
 from glowplug_router.policy.placement import Place, Rooms, place, rooms
 from glowplug_router.policy.reasons import needs_text, no_room_text
-from glowplug_router.records import Node, Replica, Served, Start
+from glowplug_router.records.capacity import Offer
+from glowplug_router.records.decided import Start
+from glowplug_router.records.devices import DeviceNeeds, DeviceSlot, Part
+from glowplug_router.records.observed import Node, Replica, Served
 from unit.router.planning import KEY, NOW, Planning, node, replica, version
 
 GIB = 1 << 30

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glowplug.spec import Policy
-from glowplug_router.device_records import DeviceNeeds, DeviceSlot
 from glowplug_router.policy.placement import Rooms, best_place
-from glowplug_router.records import Node, Replica, Served
+from glowplug_router.records.devices import DeviceNeeds, DeviceSlot
+from glowplug_router.records.observed import Node, Replica, Served
 from glowplug_router.simulation.overcommitted import overcommitted
 from unit.router.planning import NOW
 

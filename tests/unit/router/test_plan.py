@@ -7,13 +7,8 @@ from glowplug.spec import Policy
 from glowplug_router.drafting.draft import NODE_LOST_NS
 from glowplug_router.plan import plan
 from glowplug_router.policy.naming import replica_id
-from glowplug_router.records import (
-    Drain,
-    Forget,
-    Memory,
-    Start,
-    Swap,
-)
+from glowplug_router.records.decided import Drain, Forget, Start, Swap
+from glowplug_router.records.memory import Memory
 from unit.router.planning import KEY, NOW, Planning, node, replica, version
 
 NEXT = "app/hello@2"

@@ -8,7 +8,9 @@ import pytest
 from glowplug.clock import SECOND
 from glowplug.spec import Policy
 from glowplug_router.policy.eviction import SURE_NS, WAITING_MAX
-from glowplug_router.records import Drain, Memory, Node, Plan, Replica, Served, Start
+from glowplug_router.records.decided import Drain, Plan, Start
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Node, Replica, Served
 from unit.router.planning import KEY, NOW, Planning, node, replica, version
 
 NEXT, OTHER, THIRD = "app/hello@2", "app/other@1", "app/third@1"
@@ -377,8 +379,7 @@ def test_of_a_version_just_met_silence_says_nothing_yet() -> None:
 
 def test_in_a_storm_room_is_kept_for_so_many_and_no_more() -> None:
     count = WAITING_MAX + 2
-    callers = [on_gpu(f"app/c{number:02}@1") for number in range(count)]
-    idle = [on_gpu(f"app/i{number:02}@1") for number in range(count)]
+    callers, idle = ([on_gpu(f"app/{one}{number:02}@1") for number in range(count)] for one in "ci")
     there = tuple(held(f"r{number}", idle[number].key, number) for number in range(count))
     planning = Planning(*callers, *idle, nodes=(node(gpus=count),), replicas=there)
     for known in (*callers, *idle):

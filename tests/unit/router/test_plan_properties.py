@@ -9,7 +9,9 @@ from glowplug.spec import Policy
 from glowplug_router.drafting.draft import NODE_LOST_NS
 from glowplug_router.plan import plan
 from glowplug_router.policy.rollout import max_replicas
-from glowplug_router.records import Demand, Memory, Node, Observed, Replica, Served, Start
+from glowplug_router.records.decided import Start
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, Served
 from glowplug_router.simulation.checkers import planned_state, working
 from unit.router.planning import NOW
 

@@ -16,7 +16,8 @@ from glowplug_router.policy.backoff import (
 )
 from glowplug_router.policy.placement import Place, is_model, place, rooms
 from glowplug_router.policy.rollout import fixed_replicas, max_replicas, min_replicas, swappable
-from glowplug_router.records import EndpointMemory, Node
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Node
 from unit.router.planning import KEY, NOW, node, replica, version
 
 FRESH = EndpointMemory(key=KEY)

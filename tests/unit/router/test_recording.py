@@ -10,7 +10,9 @@ from glowplug.errors import ConfigError
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
 from glowplug_router.recording import Recorder, plan_digest
-from glowplug_router.records import Demand, Memory, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 from glowplug_router.simulation.checkers import planned_state
 from glowplug_router.simulation.recorded import replayed
 from unit.router.planning import KEY, NOW, node, version

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.policy.wishes import current, due_ns, in_effect, told
-from glowplug_router.records import Explain, Observed, Served
-from glowplug_router.wish_records import Hold, HoldKind, Wishes
+from glowplug_router.records.observed import Observed, Served
+from glowplug_router.records.stored import Explain
+from glowplug_router.records.wishes import Hold, HoldKind, Wishes
 from unit.router.planning import KEY, NOW, Planning, version
 
 

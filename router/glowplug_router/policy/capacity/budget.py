@@ -6,7 +6,7 @@ time has caught up. Only what has been spent decides, not what runs: that would 
 
 from dataclasses import dataclass
 
-from glowplug_router.capacity_records import Limits, Need, Offer
+from glowplug_router.records.capacity import Limits, Need, Offer
 
 LEAD_PERMILLE = 100  # three days of a month: a burst is no habit [I]
 

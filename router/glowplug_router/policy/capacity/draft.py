@@ -3,19 +3,15 @@
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from glowplug_router.capacity_records import (
-    CapacityMemory,
-    Launch,
-    NeedMemory,
-    Offer,
-    Terminate,
-)
 from glowplug_router.policy.capacity.envelope import is_stoppable
 from glowplug_router.policy.capacity.notices import call_limits
 from glowplug_router.policy.capacity.offers import launch_ns
 from glowplug_router.policy.capacity.quotes import Quotes
 from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
-from glowplug_router.records import Explain, Node
+from glowplug_router.records.capacity import CapacityMemory, NeedMemory, Offer
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
+from glowplug_router.records.stored import Explain
 
 LATE_FACTOR = 4  # an intent is dropped when it takes so many times as long as the slowest tenth [I]
 

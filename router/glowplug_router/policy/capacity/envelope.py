@@ -5,9 +5,9 @@ wanted again. It is kept until the disk has cost as much as that: twice the best
 rental, router.md §5.4).
 """
 
-from glowplug_router.capacity_records import Offer
 from glowplug_router.policy.capacity.offers import launch_ns
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Offer
+from glowplug_router.records.observed import Node
 
 STOPPED_MAX_NS = (
     7 * 24 * 3_600 * 1_000_000_000

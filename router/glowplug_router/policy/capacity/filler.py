@@ -1,9 +1,9 @@
 """When does an on-demand node stand in for spot, and when does it go again?"""
 
 from glowplug.clock import HOUR, MINUTE
-from glowplug_router.capacity_records import Offer
 from glowplug_router.policy.capacity.offers import launch_ns
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Offer
+from glowplug_router.records.observed import Node
 
 # router.md §5.6: a stand-in stays until spot has been ready for so long, or what it costs at least is paid anyway:
 # where seconds are billed it goes as soon as spot is ready; where hours are, it protects a young spot node for nothing.

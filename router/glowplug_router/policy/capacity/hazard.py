@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from glowplug.clock import HOUR, MINUTE
-from glowplug_router.capacity_records import Market, OfferMemory, OfferTally
+from glowplug_router.records.capacity import Market, OfferMemory, OfferTally
 
 MICRO = 1_000_000
 REFUSED_WEIGHT_PERMILLE = 20  # router.md §5.6: 0.02 of a loss

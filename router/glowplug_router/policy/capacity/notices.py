@@ -7,7 +7,7 @@ who still starts then is cancelled (`filler`). No call begins there that would e
 
 from collections.abc import Iterable
 
-from glowplug_router.records import Node
+from glowplug_router.records.observed import Node
 
 
 def is_leaving(node: Node) -> bool:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from glowplug.clock import HOUR, SECOND
-from glowplug_router.capacity_records import Need, Offer
 from glowplug_router.policy.placement import is_model
+from glowplug_router.records.capacity import Need, Offer
 
 NOTICE_NS = 120 * SECOND  # EC2 gives two minutes
 # What it costs to be a replica short for an hour, in hours of that replica, where nobody said: the newsvendor's price

@@ -1,8 +1,8 @@
 """For which need is each node?"""
 
-from glowplug_router.capacity_records import CapacityMemory
 from glowplug_router.policy.capacity.quotes import Quotes
 from glowplug_router.policy.capacity.view import CapacityView
+from glowplug_router.records.capacity import CapacityMemory
 
 
 def owners(view: CapacityView, memory: CapacityMemory, quotes: Quotes) -> dict[str, str]:

@@ -8,7 +8,7 @@ holds for the loss of a whole zone holds for any pool in it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from glowplug_router.capacity_records import Offer
+from glowplug_router.records.capacity import Offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from glowplug_router.capacity_records import (
-    CapacityMemory,
-    Market,
-    Need,
-    Offer,
-    OfferMemory,
-)
 from glowplug_router.policy.capacity.budget import Allowance, is_allowed
 from glowplug_router.policy.capacity.envelope import is_stoppable
 from glowplug_router.policy.capacity.hazard import hazard_micro, noted, noticed_permille
@@ -26,7 +19,8 @@ from glowplug_router.policy.capacity.offers import (
 from glowplug_router.policy.capacity.portfolio import Priced
 from glowplug_router.policy.capacity.refusals import refusals_noted
 from glowplug_router.policy.capacity.view import CapacityView
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import CapacityMemory, Market, Need, Offer, OfferMemory
+from glowplug_router.records.observed import Node
 
 UNBOUNDED = 1 << 30  # nodes of an offer with no known quota
 

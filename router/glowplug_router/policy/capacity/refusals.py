@@ -4,7 +4,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from glowplug.clock import MINUTE
-from glowplug_router.capacity_records import OfferMemory, OfferTally
+from glowplug_router.records.capacity import OfferMemory, OfferTally
 
 # router.md §5.6: per offer and never per service, 3 min, twice as long each time, 30 min at most.
 DELAY_NS = 3 * MINUTE

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from glowplug_router.capacity_records import Need, Offer
 from glowplug_router.policy.capacity.draft import CapacityDraft
 from glowplug_router.policy.capacity.notices import is_coming, is_firm
 from glowplug_router.policy.capacity.offers import Loss
 from glowplug_router.policy.capacity.portfolio import Priced
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Need, Offer
+from glowplug_router.records.observed import Node
 
 UNCAPPED = 1 << 60
 

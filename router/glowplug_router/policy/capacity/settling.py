@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.capacity_records import Need, NeedMemory, Offer
 from glowplug_router.policy.capacity.budget import on_demand_allowed, units_allowed
 from glowplug_router.policy.capacity.draft import CapacityDraft
 from glowplug_router.policy.capacity.filler import pays_to_fill, pays_to_switch
@@ -21,7 +20,8 @@ from glowplug_router.policy.capacity.portfolio import (
 )
 from glowplug_router.policy.capacity.settlement import UNCAPPED, Settlement
 from glowplug_router.policy.capacity.surplus import release_surplus
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Need, NeedMemory, Offer
+from glowplug_router.records.observed import Node
 
 MARKET_NS = 60 * SECOND  # router.md §5.1: prices and hazards are looked at once a minute ...
 CALM_NS = 5 * MINUTE  # ... and more seldom where all that is wanted is there [I]

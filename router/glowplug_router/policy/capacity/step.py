@@ -5,7 +5,6 @@ planned. For each need it goes the same way (`settling`): what is there, what sp
 `overprovision`), what on-demand fills until spot is ready (`filler`), and what is too much and goes (`surplus`).
 """
 
-from glowplug_router.capacity_records import CapacityMemory
 from glowplug_router.policy.capacity.budget import allowance
 from glowplug_router.policy.capacity.draft import CapacityDraft
 from glowplug_router.policy.capacity.envelope import is_spent, keep_stopped_ns
@@ -13,6 +12,7 @@ from glowplug_router.policy.capacity.owners import owners
 from glowplug_router.policy.capacity.quotes import Quotes, offers_noted
 from glowplug_router.policy.capacity.settling import settle
 from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
+from glowplug_router.records.capacity import CapacityMemory
 
 
 def capacity_step(view: CapacityView, memory: CapacityMemory, now_ns: int) -> CapacityPlan:

@@ -9,7 +9,7 @@ from glowplug_router.policy.capacity.envelope import is_spent, keep_stopped_ns
 from glowplug_router.policy.capacity.filler import SURE_NS, is_paid_off, is_sure, paid_off_ns
 from glowplug_router.policy.capacity.notices import is_coming, is_firm
 from glowplug_router.policy.capacity.settlement import Settlement
-from glowplug_router.records import Node
+from glowplug_router.records.observed import Node
 
 
 def release_surplus(it: Settlement) -> None:

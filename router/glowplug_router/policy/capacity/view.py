@@ -2,16 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from glowplug_router.capacity_records import (
-    CapacityMemory,
-    Launch,
-    Limits,
-    Need,
-    Offer,
-    OfferTally,
-    Terminate,
-)
-from glowplug_router.records import Explain, Node
+from glowplug_router.records.capacity import CapacityMemory, Limits, Need, Offer, OfferTally
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
+from glowplug_router.records.stored import Explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from glowplug_router.device_records import WHOLE, DeviceNeeds, DeviceSlot
 from glowplug_router.policy.packing.rooms import Rack, Room, Use, Uses
-from glowplug_router.records import Served
+from glowplug_router.records.devices import WHOLE, DeviceNeeds, DeviceSlot
+from glowplug_router.records.observed import Served
 
 CRITICAL_SHARE_MAX = (
     800  # of one device for versions in a hurry, where there are several: router.md §5.7

@@ -7,11 +7,11 @@ that one replica needs, since each has a process of the gang.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from glowplug_router.device_records import DeviceNeeds, Part
 from glowplug_router.policy.packing.devices import pools_of
 from glowplug_router.policy.packing.ranking import is_big_enough
 from glowplug_router.policy.packing.rooms import Room
-from glowplug_router.records import Served
+from glowplug_router.records.devices import DeviceNeeds, Part
+from glowplug_router.records.observed import Served
 
 
 class _Offered(NamedTuple):

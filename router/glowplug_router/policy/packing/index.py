@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from glowplug_router.device_records import DeviceNeeds
 from glowplug_router.policy.packing.ranking import Seat, seat_in
 from glowplug_router.policy.packing.rooms import Room
-from glowplug_router.records import Served
+from glowplug_router.records.devices import DeviceNeeds
+from glowplug_router.records.observed import Served
 
 # All of a version that decides where it fits.
 Shape = tuple[tuple[DeviceNeeds, ...], int, int, bool]

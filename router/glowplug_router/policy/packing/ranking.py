@@ -14,10 +14,10 @@ In this order, the least first:
 
 from typing import NamedTuple
 
-from glowplug_router.device_records import WHOLE, DeviceNeeds
 from glowplug_router.policy.packing.devices import fitting, pools_of
 from glowplug_router.policy.packing.rooms import Room, Site
-from glowplug_router.records import Served
+from glowplug_router.records.devices import WHOLE, DeviceNeeds
+from glowplug_router.records.observed import Served
 
 MILLI = 1000
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from glowplug_router.capacity_records import Offer
-from glowplug_router.device_records import DeviceSlot
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Offer
+from glowplug_router.records.devices import DeviceSlot
+from glowplug_router.records.observed import Node
 
 NODES_KEPT = 8192  # layouts of nodes that are remembered: more than one planner has nodes
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isqrt
 
 from glowplug.clock import SECOND
-from glowplug_router.load_records import Load
+from glowplug_router.records.load import Load
 
 BIN_NS = 2 * SECOND  # Knative's tick
 BINS = 16  # so that they reach over the longest window that is averaged

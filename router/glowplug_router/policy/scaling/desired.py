@@ -30,7 +30,8 @@ from glowplug_router.policy.scaling.newsvendor import SLACK_NS
 from glowplug_router.policy.scaling.service import FEW
 from glowplug_router.policy.scaling.starts import expected_ns, horizon_ns
 from glowplug_router.policy.warmth.keeping import keep_ns
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 
 # Of what the replicas that are left can carry. Dynamo goes down below 0.8 of its target whatever is left; we ask what
 # the survivors would carry, so a little more is safe: Knative's 0.7 of what can be, on two replicas less one, is

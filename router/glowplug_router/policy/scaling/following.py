@@ -8,7 +8,8 @@ and that of a mean which was there lately, since a lull is no lower load. To `mi
 from dataclasses import dataclass, replace
 
 from glowplug.clock import SECOND
-from glowplug_router.records import EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Served
 
 SAMPLE_NS = SECOND  # look again while the smoothed load may fall below what is there
 

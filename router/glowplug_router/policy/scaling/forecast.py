@@ -24,7 +24,8 @@ from glowplug_router.policy.scaling.measuring import load_milli, window_ns
 from glowplug_router.policy.scaling.newsvendor import quantile_permille
 from glowplug_router.policy.scaling.season import SLOT_NS, WEEKS_MIN, seasonal_micro
 from glowplug_router.policy.scaling.starts import horizon_ns
-from glowplug_router.records import EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Served
 
 NEWEST = 8  # bins: half of those there are
 GROWTH_MAX = 2  # times what is: a trend is trusted as far as it was seen

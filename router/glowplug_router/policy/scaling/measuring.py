@@ -9,7 +9,6 @@ season; and how long a call runs (`service`).
 from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.load_records import Load
 from glowplug_router.policy.scaling.bursts import BIN_NS, MICRO, binned, bursts
 from glowplug_router.policy.scaling.newsvendor import SLACK_NS
 from glowplug_router.policy.scaling.season import season_noted
@@ -20,7 +19,9 @@ from glowplug_router.policy.scaling.service import (
     service_noted,
 )
 from glowplug_router.policy.scaling.starts import horizon_ns
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.load import Load
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 
 WINDOW_MAX_NS = 30 * SECOND  # router.md §5.3: what is older says little of now
 WINDOW_CALLS = 64  # a window has: its exponential mean is then known to 9 %, well within what `RHO_DOWN` leaves

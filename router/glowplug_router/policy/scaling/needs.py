@@ -10,7 +10,7 @@ from glowplug.clock import SECOND
 from glowplug_router.policy.scaling.following import There
 from glowplug_router.policy.scaling.newsvendor import SLACK_NS, late_permille
 from glowplug_router.policy.scaling.staffing import servers
-from glowplug_router.records import Demand, Served
+from glowplug_router.records.observed import Demand, Served
 
 WHOLE = 1000  # permille
 P95_EPS_PERMILLE = 50

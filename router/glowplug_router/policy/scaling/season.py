@@ -8,7 +8,7 @@ first slot is no Monday; that the same slot comes again in seven days is all tha
 from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.load_records import Season
+from glowplug_router.records.load import Season
 
 SLOT_NS = 5 * MINUTE
 SLOTS = 2016  # in a week

@@ -13,7 +13,7 @@ The mean of the last calls, from sums of those that ended. Two things would misl
 
 from dataclasses import dataclass, replace
 
-from glowplug_router.load_records import Load
+from glowplug_router.records.load import Load
 
 CALLS_MIN = 256  # that the mean looks back: of exponential times its error is then 6 %
 FEW = 32  # of exponential times their error is 18 %

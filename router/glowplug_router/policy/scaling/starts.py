@@ -7,8 +7,9 @@ failed never became ready, so it says nothing and is left out: dynamo#14251 and 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from glowplug_router.load_records import StartTimes
-from glowplug_router.records import EndpointMemory, Replica, Served
+from glowplug_router.records.load import StartTimes
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Replica, Served
 
 STARTS_MAX = 16  # of these the 90th percentile is the second largest: the least that one outlier does not make
 PENDING_MAX = 256  # starts watched at once; those beyond are not learned from

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glowplug_router.policy.warmth.gaps import WEIGHT, Bin
-from glowplug_router.warmth_records import Preheat
+from glowplug_router.records.warmth import Preheat
 
 GAPS_MIN = 10  # before anything is learned of them (router.md §5.4)
 # What the ski rental's answer weighs, in gaps: a prior worth one observation (Kass and Wasserman 1995).

@@ -15,8 +15,9 @@ from glowplug_router.policy.warmth.envelope import Descent, descents
 from glowplug_router.policy.warmth.gaps import UNIT_NS, bins, noted
 from glowplug_router.policy.warmth.ladder import WAIT_WORTH, Rung, ladder
 from glowplug_router.policy.warmth.preheat import PERIODS, with_preheat
-from glowplug_router.records import Demand, EndpointMemory, Served
-from glowplug_router.warmth_records import Warmth
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
+from glowplug_router.records.warmth import Warmth
 
 AUTO_NS = -1  # `Policy.zero_after_ns`: decide from what is learned
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug.spec import Class
-from glowplug_router.capacity_records import Level
-from glowplug_router.records import EndpointMemory, Served
+from glowplug_router.records.capacity import Level
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Served
 
 # Levels that agents can keep today. The others are in the table since they will be (DESIGN.md §2).
 KEPT: tuple[Level, ...] = ("hot", "cold")

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from glowplug_router.policy.warmth.choosing import GAPS_MIN, Choice, Rental, is_allowed
 from glowplug_router.policy.warmth.gaps import Bin, is_representative, quantile_ns
-from glowplug_router.records import Demand, EndpointMemory
-from glowplug_router.warmth_records import Preheat
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand
+from glowplug_router.records.warmth import Preheat
 
 HEAD_PERMILLE, TAIL_PERMILLE = 50, 990
 MARGIN = 10  # one part in so many

@@ -7,8 +7,8 @@ from random import Random
 from typing import Protocol
 
 from glowplug.clock import HOUR, MINUTE
-from glowplug_router.capacity_records import CapacityMemory, Limits, Need, Offer
 from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
+from glowplug_router.records.capacity import CapacityMemory, Limits, Need, Offer
 from glowplug_router.simulation.market.provider import Market, Outage
 from glowplug_router.simulation.market.series import Series
 

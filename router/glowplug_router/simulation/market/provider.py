@@ -12,8 +12,9 @@ from heapq import heapify, heappop, heappush
 from random import Random
 
 from glowplug.clock import HOUR, SECOND
-from glowplug_router.capacity_records import Launch, NodeState, Offer, OfferTally, Terminate
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import NodeState, Offer, OfferTally
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
 from glowplug_router.simulation.market.series import Series
 
 NOTICE_NS = 120 * SECOND  # EC2

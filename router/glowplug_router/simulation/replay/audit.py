@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from glowplug_router.dispatch import DispatchState
 from glowplug_router.dispatch.flight import whose_turn
-from glowplug_router.records import Demand, Observed, Plan
+from glowplug_router.records.decided import Plan
+from glowplug_router.records.observed import Demand, Observed
 from glowplug_router.simulation.checkers import KEPT_MAX, Checkers, Violation
 from glowplug_router.simulation.controller import Planner
 from glowplug_router.simulation.facts import Planned

@@ -4,17 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from glowplug.clock import SECOND
-from glowplug_router.capacity_records import Launch, Terminate
-from glowplug_router.records import (
-    Action,
-    Demand,
-    Drain,
-    Forget,
-    Memory,
-    Observed,
-    Start,
-    Swap,
-)
+from glowplug_router.records.decided import Action, Drain, Forget, Launch, Start, Swap, Terminate
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Observed
 from glowplug_router.simulation.controller import SETTLE_NS, Planner
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.replay.audit import Audit

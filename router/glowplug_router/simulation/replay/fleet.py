@@ -6,8 +6,9 @@ from functools import partial
 from random import Random
 
 from glowplug.clock import HOUR
-from glowplug_router.capacity_records import Launch, Offer, OfferTally, Terminate
-from glowplug_router.records import Node, Replica, Start
+from glowplug_router.records.capacity import Offer, OfferTally
+from glowplug_router.records.decided import Launch, Start, Terminate
+from glowplug_router.records.observed import Node, Replica
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.replay.gateway import Gateway
 from glowplug_router.simulation.replay.meters import Meters

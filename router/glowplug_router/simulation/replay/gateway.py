@@ -28,7 +28,7 @@ from glowplug_router.dispatch import (
     VersionSet,
     Wake,
 )
-from glowplug_router.records import Demand
+from glowplug_router.records.observed import Demand
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.replay import meters as meter
 from glowplug_router.simulation.replay.audit import Audit

@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
-from glowplug_router.capacity_records import Launch, Offer, OfferTally, Terminate
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Offer, OfferTally
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
 
 
 class Market(Protocol):

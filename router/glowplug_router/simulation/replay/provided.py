@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from glowplug_router.capacity_records import Launch, Offer, OfferTally, Terminate
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import Offer, OfferTally
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
 from glowplug_router.simulation.market import provider
 from glowplug_router.simulation.replay.scene import ALWAYS_NS
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from glowplug_router.records import Replica, ReplicaState
+from glowplug_router.records.observed import Replica, ReplicaState
 from glowplug_router.simulation.replay.scene import Endpoint
 
 

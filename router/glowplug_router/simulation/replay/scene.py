@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from glowplug.clock import MILLISECOND, MINUTE, SECOND
 from glowplug.spec import Class
-from glowplug_router.records import Node, Served
+from glowplug_router.records.observed import Node, Served
 from glowplug_router.simulation.faults import Rates
 from glowplug_router.simulation.replay.market import Market
 

@@ -6,8 +6,8 @@ import msgspec
 
 from glowplug.artifact import Bundle
 from glowplug.spec import EndpointSpec, Policy
-from glowplug_router.records import Deployment, Explain, Intent, Key, Route, Version
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.stored import Deployment, Explain, Intent, Key, Route, Version
+from glowplug_router.records.wishes import Wish
 
 Value: TypeAlias = "str | int | float | bytes | None"
 Row: TypeAlias = "tuple[Value, ...]"

@@ -16,7 +16,8 @@ from glowplug.clock import Clock
 from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
 from glowplug_router.ports import EXPLAIN_KEEP, INTENTS_KEEP
-from glowplug_router.records import Deployment, Explain, Intent, Key, Version
+from glowplug_router.records.stored import Deployment, Explain, Intent, Key, Version
+from glowplug_router.records.wishes import Wish
 from glowplug_router.store.sqlite import rows
 from glowplug_router.store.sqlite.connection import (
     connect,
@@ -25,7 +26,6 @@ from glowplug_router.store.sqlite.connection import (
     store_errors,
 )
 from glowplug_router.store.sqlite.writer import Writer
-from glowplug_router.wish_records import Wish
 
 
 class SqliteStore:

@@ -6,7 +6,7 @@ stood for by the use of the permits.
 """
 
 from glowplug.clock import SECOND
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from policy.baselines.ticking import Seen, Ticking
 
 EVERY_NS = 30 * SECOND  # longer than a start, as its documentation asks for

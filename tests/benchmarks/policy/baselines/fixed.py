@@ -1,7 +1,8 @@
 """What if nothing ever scaled? So many replicas, always."""
 
 from glowplug_router.policy.scaling.following import Target
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 
 
 class Fixed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from glowplug.clock import SECOND
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from policy.baselines.ticking import Seen, Ticking
 
 TICK_NS = 2 * SECOND

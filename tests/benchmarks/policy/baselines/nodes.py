@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.capacity_records import CapacityMemory, Launch, Offer, Terminate
 from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
-from glowplug_router.records import Node
+from glowplug_router.records.capacity import CapacityMemory, Offer
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Node
 
 TICK_NS = 20 * SECOND  # SkyServe's decision interval
 RETRY_NS = MINUTE  # of an ASG that could not launch

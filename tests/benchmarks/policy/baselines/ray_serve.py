@@ -6,7 +6,7 @@ Wheel 2.60.0, `serve/autoscaling_policy.py` and `serve/config.py`, as told in re
 from math import ceil
 
 from glowplug.clock import MILLISECOND, SECOND
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from policy.baselines.ticking import Seen, Ticking
 
 LOOP_NS = 500 * MILLISECOND  # theirs is 0.1 s; a decision counts only after a delay of 30 s anyway

@@ -6,7 +6,7 @@ skypilot wheel 0.14.1, `sky/serve/autoscalers.py` and `constants.py`, as told in
 from math import ceil
 
 from glowplug.clock import SECOND
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from policy.baselines.ticking import Seen, Ticking
 
 EVERY_NS = 20 * SECOND  # AUTOSCALER_DEFAULT_DECISION_INTERVAL_SECONDS

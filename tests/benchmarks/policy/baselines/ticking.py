@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from glowplug.clock import SECOND
 from glowplug_router.policy.scaling.following import Target
-from glowplug_router.records import Demand, EndpointMemory, Served
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
 
 SAMPLES_MAX = (
     4096  # of a version; the longest look-back here is 60 s, and plans are at least 100 ms apart

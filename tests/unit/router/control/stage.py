@@ -22,7 +22,8 @@ from glowplug_router.control.world import World
 from glowplug_router.controller import Controller
 from glowplug_router.plan import plan
 from glowplug_router.ports import NodeLink
-from glowplug_router.records import Deployment, Snapshot, Version
+from glowplug_router.records.published import Snapshot
+from glowplug_router.records.stored import Deployment, Version
 from glowplug_router.store.memory import MemoryStore
 
 TURNS_MAX = 2_000  # of the event loop, before something that should have happened is said not to

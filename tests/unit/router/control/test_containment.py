@@ -6,7 +6,8 @@ from control_records import POLICY
 from glowplug.clock import SECOND
 from glowplug.spec import Json, Policy
 from glowplug_router.control.containment import without
-from glowplug_router.records import Demand, DemandReport, Node, Observed, Replica, Served
+from glowplug_router.records.observed import Demand, Node, Observed, Replica, Served
+from glowplug_router.records.published import DemandReport
 from glowplug_router.store.memory import MemoryStore
 from unit.router.control.stage import Stage, stage, wanted
 

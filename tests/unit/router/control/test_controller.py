@@ -10,7 +10,9 @@ from control_records import POLICY
 from glowplug.clock import SECOND, ManualClock
 from glowplug.errors import CallError, StoreError
 from glowplug.spec import Policy
-from glowplug_router.records import Demand, DemandReport, Intent
+from glowplug_router.records.observed import Demand
+from glowplug_router.records.published import DemandReport
+from glowplug_router.records.stored import Intent
 from glowplug_router.store.memory import MemoryStore
 from unit.router.control.stage import Node, Nodes, Stage, failing, stage
 

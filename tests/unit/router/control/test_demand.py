@@ -1,7 +1,8 @@
 """Are demands of gateways that come and go summed up right?"""
 
 from glowplug_router.control.demand import DemandBook
-from glowplug_router.records import Demand, DemandReport
+from glowplug_router.records.observed import Demand
+from glowplug_router.records.published import DemandReport
 
 KEY = "hello/greet@1"
 

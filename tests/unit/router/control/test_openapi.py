@@ -7,7 +7,7 @@ from control_records import spec
 from glowplug.spec import Json, Policy, Schema
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.openapi import document
-from glowplug_router.records import Deployment, Route, Share, Version
+from glowplug_router.records.stored import Deployment, Route, Share, Version
 from glowplug_router.store.memory import MemoryStore
 
 POINT = {"title": "Point", "type": "object", "properties": {"x": {"type": "integer"}}}

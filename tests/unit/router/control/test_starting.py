@@ -5,7 +5,7 @@ import pytest
 from glowplug.node.messages import Residency, Want
 from glowplug.spec import Policy
 from glowplug_router.control.snapshots import NO_ROOM, PHASES, snapshot
-from glowplug_router.records import Explain
+from glowplug_router.records.stored import Explain
 from unit.router.control.stage import Stage, stage
 
 GREET = ("greet", "one")

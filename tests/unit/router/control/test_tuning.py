@@ -13,7 +13,7 @@ from glowplug.spec import BatchSpec, BatchTuning, Policy
 from glowplug_router.control.bounds import check_spec
 from glowplug_router.control.request import Wanted, checked_policy, patched
 from glowplug_router.control.tuning import check_tuning
-from glowplug_router.records import Version
+from glowplug_router.records.stored import Version
 from unit.router.control.stage import Stage, stage, wanted
 
 GREET = ("greet", "one")

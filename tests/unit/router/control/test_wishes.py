@@ -6,7 +6,7 @@ from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.spec import Policy, WindowSpec
 from glowplug_router.control.observe import observe
 from glowplug_router.control.wishes import ended, monotonic_ns, spans_of
-from glowplug_router.wish_records import Wish
+from glowplug_router.records.wishes import Wish
 from unit.router.control.stage import stage
 
 LEASE = Wish(

@@ -11,7 +11,7 @@ from glowplug_router.gateway.calls import Call
 from glowplug_router.gateway.holding import SAY_EVERY_NS, Holding, form_of, left_ns
 from glowplug_router.gateway.routes import Lane
 from glowplug_router.gateway.tally import Tally
-from glowplug_router.records import RouteEndpoint, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteVersion, Snapshot
 
 LAST = (
     ("fetch", 10),

@@ -1,7 +1,7 @@
 from glowplug.clock import SECOND, ManualClock
 from glowplug_router.gateway.keys import VERDICTS_MAX, Keyring
 from glowplug_router.keys import make_key
-from glowplug_router.records import RouteKey
+from glowplug_router.records.published import RouteKey
 
 PEPPER = "ab" * 32
 

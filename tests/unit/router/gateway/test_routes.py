@@ -4,7 +4,7 @@ import pytest
 
 from glowplug_router.gateway.routes import FOUND_MAX, Table, pinned
 from glowplug_router.gateway.tally import Tallies
-from glowplug_router.records import RouteEndpoint, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteVersion, Snapshot
 
 
 def version(number: int, permille: int) -> RouteVersion:

@@ -5,7 +5,7 @@ from glowplug.files import replace_file
 from glowplug.wire.messages import to_json
 from glowplug_router.dispatch import VersionGone, VersionSet
 from glowplug_router.gateway.snapshot import changes, is_newer, load, replicas
-from glowplug_router.records import RouteEndpoint, RouteReplica, RouteVersion, Snapshot
+from glowplug_router.records.published import RouteEndpoint, RouteReplica, RouteVersion, Snapshot
 
 V1 = RouteVersion(
     number=1,

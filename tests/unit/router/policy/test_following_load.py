@@ -2,8 +2,9 @@
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
-from glowplug_router.load_records import Load
-from glowplug_router.records import Demand, EndpointMemory, Memory
+from glowplug_router.records.load import Load
+from glowplug_router.records.memory import EndpointMemory, Memory
+from glowplug_router.records.observed import Demand
 from unit.router.planning import KEY, NOW, Planning, replica, version
 
 FAST = Policy(max=10, down_after_ns=60 * SECOND, zero_after_ns=5 * MINUTE)

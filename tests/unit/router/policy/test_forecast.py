@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy, Targets
-from glowplug_router.load_records import Load, StartTimes
 from glowplug_router.policy.scaling.backlog import Drain, backlog_replicas
 from glowplug_router.policy.scaling.desired import desired_replicas
 from glowplug_router.policy.scaling.forecast import forecast, quantile_of
 from glowplug_router.policy.scaling.measuring import demand_noted
-from glowplug_router.records import Demand, EndpointMemory
+from glowplug_router.records.load import Load, StartTimes
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand
 from unit.router.planning import KEY, NOW, version
 
 FRESH = EndpointMemory(key=KEY, mean_service_ns=SECOND)

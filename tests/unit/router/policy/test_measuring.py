@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.load_records import Load, StartTimes
 from glowplug_router.policy.scaling.bursts import BIN_NS, BINS, Bursts, binned, bursts
 from glowplug_router.policy.scaling.measuring import (
     STRETCHES,
@@ -28,7 +27,9 @@ from glowplug_router.policy.scaling.starts import (
     horizon_ns,
     starts_noted,
 )
-from glowplug_router.records import Demand, EndpointMemory
+from glowplug_router.records.load import Load, StartTimes
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand
 from unit.router.planning import KEY, NOW, replica, version
 
 FRESH = EndpointMemory(key=KEY)

@@ -17,8 +17,9 @@ from glowplug_router.policy.warmth.preheat import (
     timer_preheat,
     with_preheat,
 )
-from glowplug_router.records import Demand, EndpointMemory, Served
-from glowplug_router.warmth_records import Preheat, Warmth
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
+from glowplug_router.records.warmth import Preheat, Warmth
 
 KEY = "app/endpoint@1"
 START = 30 * SECOND

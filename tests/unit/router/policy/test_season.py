@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glowplug.clock import MINUTE, SECOND
-from glowplug_router.load_records import Load, Season
 from glowplug_router.policy.scaling.forecast import next_slot_ns
 from glowplug_router.policy.scaling.season import (
     SLOT_NS,
@@ -16,7 +15,9 @@ from glowplug_router.policy.scaling.season import (
     season_noted,
     seasonal_micro,
 )
-from glowplug_router.records import Demand, EndpointMemory, Memory
+from glowplug_router.records.load import Load, Season
+from glowplug_router.records.memory import EndpointMemory, Memory
+from glowplug_router.records.observed import Demand
 from unit.router.planning import KEY, Planning, version
 
 WEEK = SLOTS * SLOT_NS

@@ -21,7 +21,7 @@ from glowplug_router.policy.scaling.newsvendor import (
     quantile_permille,
 )
 from glowplug_router.policy.scaling.staffing import EXACT_MAX, servers
-from glowplug_router.records import Demand
+from glowplug_router.records.observed import Demand
 from unit.router.planning import KEY, version
 
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.spec import Class, Policy
-from glowplug_router.load_records import StartTimes
 from glowplug_router.policy.warmth import gaps
 from glowplug_router.policy.warmth.choosing import (
     SLACK_WAKES,
@@ -22,8 +21,10 @@ from glowplug_router.policy.warmth.envelope import descents, rung_at
 from glowplug_router.policy.warmth.gaps import Bin
 from glowplug_router.policy.warmth.keeping import AUTO_NS, gap_noted, gaps_noted, keep_ns
 from glowplug_router.policy.warmth.ladder import WAIT_WORTH, Rung, ladder
-from glowplug_router.records import Demand, EndpointMemory, Served
-from glowplug_router.warmth_records import Preheat, Warmth
+from glowplug_router.records.load import StartTimes
+from glowplug_router.records.memory import EndpointMemory
+from glowplug_router.records.observed import Demand, Served
+from glowplug_router.records.warmth import Preheat, Warmth
 
 KEY = "app/endpoint@1"
 START = 30 * SECOND

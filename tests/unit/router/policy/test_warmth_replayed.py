@@ -3,7 +3,7 @@
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.policy.warmth.keeping import AUTO_NS
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from glowplug_router.simulation.replay import Endpoint, Outcome, Request, Scene, StartTime, replay
 from glowplug_router.simulation.replay.scene import devices
 

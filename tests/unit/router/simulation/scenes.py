@@ -5,7 +5,7 @@ from typing import Any
 
 from glowplug.clock import HOUR, SECOND
 from glowplug.spec import Policy
-from glowplug_router.records import Served
+from glowplug_router.records.observed import Served
 from glowplug_router.simulation.replay import Endpoint, Request, Scene, StartTime
 from glowplug_router.simulation.replay.scene import devices
 

@@ -4,10 +4,12 @@ from random import Random
 import pytest
 
 from glowplug.clock import HOUR, MINUTE, SECOND
-from glowplug_router.capacity_records import Launch, Offer, OfferTally, Terminate
 from glowplug_router.dispatch import DispatchState, Effect, Event, Send, step
 from glowplug_router.plan import plan
-from glowplug_router.records import Demand, Memory, Node, Observed, Plan
+from glowplug_router.records.capacity import Offer, OfferTally
+from glowplug_router.records.decided import Launch, Plan, Terminate
+from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Demand, Node, Observed
 from glowplug_router.simulation.faults import NONE
 from glowplug_router.simulation.market import provider
 from glowplug_router.simulation.replay import (

@@ -50,28 +50,6 @@ class OfferTally:
     last_lost_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """Have a machine of an offer."""
-
-    id: str  # intent id
-    node: str
-    offer: str
-    deadline_ns: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
-    """Give a machine back; `stop` keeps its disk, to be started again sooner."""
-
-    id: str
-    node: str
-    deadline_ns: int
-    reason: str
-    stop: bool = False
-
-
 Degrade = Literal["warn", "cap", "spot_only", "stop_batch"]
 
 
