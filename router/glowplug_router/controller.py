@@ -11,8 +11,9 @@ from dataclasses import replace
 import anyio
 from anyio.abc import TaskStatus
 
-from glowplug.clock import MINUTE, SECOND, Clock
-from glowplug.errors import StoreError
+from glowplug.clock import SECOND, Clock
+from glowplug.errors import CallError, StoreError
+from glowplug_router.control.actions import carry_out, intent_of, outcome, still_right, subject_of
 from glowplug_router.control.containment import Planner, left_out_of, plan_contained
 from glowplug_router.control.gateways import Gateways
 from glowplug_router.control.observe import observe
@@ -20,9 +21,9 @@ from glowplug_router.control.snapshots import memory_of, snapshot
 from glowplug_router.control.wishes import ended, farewells
 from glowplug_router.control.world import World
 from glowplug_router.ports import NodeLink, Provider, Store
-from glowplug_router.records.decided import Action, Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.decided import Action, Launch, OnMachine, Plan, Terminate
 from glowplug_router.records.published import Snapshot
-from glowplug_router.records.stored import Explain, Intent
+from glowplug_router.records.stored import Explain
 from glowplug_router.telemetry.logging import logger
 
 _LOG = logger("glowplug.controller")
@@ -31,7 +32,6 @@ FIRST_REPORT_MAX_NS = (
 )  # an agent that runs has dialled and reported by then; without one, nothing is planned
 STORE_RETRY_NS = SECOND
 CONTAINED_RETRY_NS = 5 * SECOND  # until what could not be planned or shown is tried again
-INTENT_MAX_NS = 15 * MINUTE  # after that, whoever finds the intent open may give it up
 EPOCH_SHIFT = 32  # bits of a table's number that count within one epoch
 
 
@@ -105,14 +105,15 @@ class Controller:
                 news = fleet.take_report(report, self._clock.now_ns()) or news
             if self._told.get(node, (None, 0))[0] is not link:
                 news = True
-        if news:
+        said = await self._provider.machines()
+        if self._world.machines.take(said, self._clock.now_ns()) or news:
             self._world.changed.fire()
 
     async def _first_reports(self) -> None:
-        """Wait until a node has said what it has, so that nothing is planned in the dark; give up after a while."""
+        """Wait until nodes have said what they have, so that nothing is planned in the dark; give up after a while."""
         changed = self._world.changed
         deadline_ns = self._clock.now_ns() + FIRST_REPORT_MAX_NS
-        while not self._world.fleet.nodes and self._clock.now_ns() < deadline_ns:
+        while self._world.is_dark and self._clock.now_ns() < deadline_ns:
             await self._wait(changed.count, deadline_ns)
 
     async def _wait(self, count: int, wake_ns: int | None) -> None:
@@ -188,17 +189,34 @@ class Controller:
         world.memory = plan.memory
         for action in plan.actions:
             if still_right(action, world, self._clock.now_ns()):
-                carry_out(action, world)
-                self._under_way[action.id] = action
-                _LOG.info(
-                    "acts",
-                    action=type(action).__name__.lower(),
-                    subject=subject_of(action),
-                    id=action.id,
-                )
+                await self._act(action)
             else:
-                await self._close(action.id, "abandoned", "the world had changed")
-                world.alarms["abandoned"] = self._clock.now_ns() + STORE_RETRY_NS
+                await self._give_up(action, "the world had changed")
+
+    async def _act(self, action: Action) -> None:
+        if isinstance(action, Launch | Terminate):
+            try:
+                await self._order(action)
+            except CallError as error:  # it is planned again, with another id
+                _LOG.warning("the provider refuses", subject=action.node, code=error.code)
+                await self._give_up(action, f"{error.code}: {error.message}")
+                return
+        else:
+            carry_out(action, self._world)
+        self._under_way[action.id] = action
+        kind = type(action).__name__.lower()
+        _LOG.info("acts", action=kind, subject=subject_of(action), id=action.id)
+
+    async def _order(self, action: OnMachine) -> None:
+        if isinstance(action, Launch):
+            await self._provider.launch(action)
+        else:
+            await self._provider.terminate(action)
+        self._world.machines.take(await self._provider.machines(), self._clock.now_ns())
+
+    async def _give_up(self, action: Action, why: str) -> None:
+        await self._close(action.id, "abandoned", why)
+        self._world.alarms["abandoned"] = self._clock.now_ns() + STORE_RETRY_NS
 
     async def _record(self, plan: Plan) -> None:
         """Close the intents whose end shows, and store the decisions that are new."""
@@ -235,7 +253,7 @@ class Controller:
             _LOG.warning("an intent stays open", id=id, code=error.code)
 
     def _publish(self) -> None:
-        if self._world.catalog.live and not self._world.fleet.nodes:
+        if self._world.catalog.live and self._world.is_blind:
             return  # gateways would drop links that stand: what runs is not known before a node has reported
         try:
             table = snapshot(self._world, self._number, self._clock.now_ns())
@@ -278,78 +296,12 @@ class Controller:
             for book in self._world.fleet.nodes.values()
             for one in book.report.residencies
         }
+        present |= {node.id for node in self._world.machines.said.nodes}
         for intent in await self._store.open_intents():
-            started = intent.kind == "start" and intent.subject in present
-            gone = intent.kind in {"drain", "forget"} and intent.subject not in present
+            started = intent.kind in {"start", "launch"} and intent.subject in present
+            gone = intent.kind in {"drain", "forget", "terminate"} and intent.subject not in present
             state = "done" if started or gone else "abandoned"
             await self._close(intent.id, state, "found by the controller that came after")
-
-
-# -- actions -----------------------------------------------------------------------------------------
-
-
-def subject_of(action: Action) -> str:
-    """Return the replica an action is about."""
-    return action.replica
-
-
-def intent_of(action: Action, epoch: int, wall_ns: int) -> Intent:
-    """Return the record of an action that is about to be carried out."""
-    return Intent(
-        id=action.id,
-        kind=type(action).__name__.lower(),
-        subject=subject_of(action),
-        epoch=epoch,
-        deadline_wall_ns=wall_ns + INTENT_MAX_NS,
-        created_wall_ns=wall_ns,
-    )
-
-
-def still_right(action: Action, world: World, now_ns: int) -> bool:
-    """Check an action again: a deployment or a report may have come in while its intent was written."""
-    if 0 < action.deadline_ns < now_ns:
-        return False
-    fleet, catalog = world.fleet, world.catalog
-    is_there = fleet.book_of(action.replica) is not None
-    match action:
-        case Start(precondition="is_wanted"):
-            wanted = action.version in world.trials or action.version in catalog.permille()
-            return wanted and action.node in fleet.nodes and not is_there
-        case Swap(precondition="is_tried_out"):
-            return action.version in world.trials and is_there
-        case _:
-            return is_there and action.precondition == "is_there"
-
-
-def carry_out(action: Action, world: World) -> None:
-    """Change what nodes should have; they are told afterwards."""
-    fleet, versions = world.fleet, world.catalog.versions
-    match action:
-        case Start():
-            fleet.start(action.replica, versions[action.version], action.node, action.gpus)
-        case Drain():
-            fleet.drain(action.replica, action.drain_ns, action.reason)
-        case Forget():
-            fleet.forget(action.replica)
-        case Swap():
-            fleet.swap(action.replica, versions[action.version])
-
-
-def outcome(action: Action, world: World) -> tuple[str, str] | None:
-    """Return how an action ended, None while it goes on."""
-    residency = world.fleet.residency(action.replica)
-    book = world.fleet.book_of(action.replica)
-    match action:
-        case Start() | Swap():
-            if book is None:
-                return "abandoned", "wanted no more"
-            if residency is None or residency.version != action.version:
-                return None
-            if residency.state == "failed":
-                return "abandoned", residency.code or "start_failed"
-            return ("done", "") if residency.state == "ready" else None
-        case Drain() | Forget():
-            return ("done", "") if book is None else None
 
 
 def _is_news(row: Explain, said: tuple[object, ...] | None) -> bool:

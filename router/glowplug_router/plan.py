@@ -4,6 +4,7 @@
 
 What the controller owes it:
 
+- `observed.nodes` holds machines as intended: after a `Launch` as "launching", after a `Terminate` not at all.
 - `observed.replicas` holds what agents report *and* what is intended but not reported yet: a `Start` as state
   "starting" (with its gpus), a `Drain` as "draining", a `Swap` as "starting" of the new version; a `Forget` takes the
   replica out. Then a plan of the planned state has no actions, and nothing is started twice.
@@ -19,6 +20,14 @@ from collections.abc import Sequence
 
 from glowplug_router.drafting.draft import Draft
 from glowplug_router.drafting.losses import drain_the_unserved, forget_the_lost
+from glowplug_router.drafting.machines import (
+    await_machines,
+    have_machines,
+    leave,
+    spread,
+    with_launch,
+    with_reserve,
+)
 from glowplug_router.drafting.replicas import grow, shrink, swap
 from glowplug_router.drafting.room import make_room
 from glowplug_router.drafting.targets import Scaler, target
@@ -38,13 +47,19 @@ def plan(
     scaler: Scaler = desired_replicas,
 ) -> Plan:
     """Return what to do now, what to remember, why, and when to ask again at the latest."""
-    observed = in_effect(observed, now_ns)
+    observed = spread(in_effect(observed, now_ns))
     draft = Draft(observed, {row.key: row for row in demand}, memory, now_ns)
     forget_the_lost(draft)
     drain_the_unserved(draft)
-    targets = [(served, target(draft, served, scaler)) for served in observed.served]
+    every = [with_launch(draft, served) for served in observed.served]
+    targets = [
+        (served, with_reserve(draft, served, target(draft, served, scaler))) for served in every
+    ]
+    have_machines(draft, targets)
     for served, wanted in targets:
         swap(draft, served, wanted)
+    for served, wanted in targets:
+        leave(draft, served, wanted)
     for served, wanted in targets:
         shrink(draft, served, wanted)
     make_room(draft, targets)
@@ -52,4 +67,5 @@ def plan(
     targets.sort(key=lambda pair: (not pair[0].candidate, len(draft.working(pair[0].key)) > 0))
     for served, wanted in targets:
         grow(draft, served, wanted)
+    await_machines(draft, targets)
     return draft.finished()

@@ -6,6 +6,8 @@ from typing import Protocol
 from glowplug.artifact import Bundle
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.spec import Policy
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Machines
 from glowplug_router.records.stored import Deployment, Explain, Intent, Key, Version
 from glowplug_router.records.wishes import Wish
 
@@ -189,7 +191,10 @@ class NodeLink(Protocol):
 
 
 class Provider(Protocol):
-    """Where nodes come from. Locally there is one, started by the supervisor; in a cloud they are launched."""
+    """Where nodes come from. Locally there is one, started by the supervisor; in a cloud they are launched.
+
+    One contract suite. Orders are idempotent by their id, which is the client token where the provider takes one.
+    """
 
     async def links(self) -> tuple[NodeLink, ...]:
         """Return the agents connected now."""
@@ -200,7 +205,30 @@ class Provider(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Wait until a report arrived or an agent came or went since the last call."""
+        """Wait until a report arrived, or an agent or a machine came or went, since the last call."""
+        ...
+
+    async def machines(self) -> Machines:
+        """Return what could be launched and what was, as last heard: never less because it cannot be asked just now."""
+        ...
+
+    async def launch(self, order: Launch) -> None:
+        """Have a machine, or start a stopped one again; it is among `machines` when this returns, or was refused.
+
+        A refusal for want of capacity is counted in its offer's tally, and raises nothing.
+
+        Raises:
+            CallError: code overloaded, when the provider takes no orders just now (with when it may again);
+                not_found, when it has no such offer.
+        """
+        ...
+
+    async def terminate(self, order: Terminate) -> None:
+        """Give a machine back, or stop it; one that is not there is no error.
+
+        Raises:
+            CallError: code overloaded, as above.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from glowplug_router.records.observed import Demand, Observed
 SCHEMA = 1
 RECORDING_MAX_BYTES = 256 * 1024 * 1024  # of one router's life: hours of a busy one; then it ends
 FILE = "plans.jsonl"
+CALLS = "calls.jsonl"  # beside it, the gateway's: `gateway.recording`
 
 Planner = Callable[[Observed, tuple[Demand, ...], Memory, int], Plan]
 

@@ -37,7 +37,7 @@ class UpSettings:
     drain_ns: int = 30 * SECOND  # calls in flight may finish when it stops
     tls: Tls | None = None  # HTTPS; None = plain HTTP
     advised: tuple[str, ...] = ()  # apps that are planned for, and nothing is done; "*" = all
-    record: str = ""  # folder into which every plan is written, with what it was made of; "" = none
+    record: str = ""  # folder into which every plan and a line of every call are written; "" = none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

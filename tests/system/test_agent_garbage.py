@@ -45,10 +45,12 @@ async def test_old_layers_go_and_the_one_that_a_replica_runs_in_stays(home: Home
         await until(lambda: not unused.exists())
 
         assert [one.name for one in bundles.iterdir()] == [layer.digest.removeprefix("sha256:")]
+        await controller.until(lambda report: report.layers == (layer.digest,))
         controller.want()
         await controller.until(lambda report: not report.residencies)
         age_out(bundles / layer.digest.removeprefix("sha256:"))
         await until(lambda: not list(bundles.iterdir()))
+        await controller.until(lambda report: report.layers == ())
         group.cancel_scope.cancel()
 
 

@@ -48,7 +48,7 @@ from glowplug_router.supervisor.up_file import down as stop_router
 @click.option(
     "--record",
     metavar="DIR",
-    help="Keep every plan with what it saw, for `glowplug simulate --plans`.",
+    help="Keep a line of each call, and every plan, for `glowplug simulate --from DIR`.",
 )
 @click.option(
     "--advisory",

@@ -14,23 +14,37 @@ from glowplug.clock import HOUR, SECOND
 from glowplug.commands.inputs import duration
 from glowplug.commands.output import Output, verb
 from glowplug.errors import ConfigError
-from glowplug.spec import Policy
-from glowplug.suggest import near
+from glowplug_router.recording import FILE
 from glowplug_router.simulation import plotting, recorded
-from glowplug_router.simulation.comparing import PERCENTILES, Setup, Summary, replayed, summary
-from glowplug_router.simulation.replay import Outcome, Request, StartTime
+from glowplug_router.simulation.asking import KEYS, setups
+from glowplug_router.simulation.comparing import (
+    PERCENTILES,
+    Setup,
+    Summary,
+    packed_ns,
+    replayed,
+    summary,
+)
+from glowplug_router.simulation.replay import Outcome, Request
 from glowplug_router.simulation.traces import presets
+from glowplug_router.simulation.traces.folder import Recording, recording
 from glowplug_router.simulation.traces.formats import CALLS_MAX, NAMES, load
 from glowplug_router.simulation.traces.models import Reading
 
-COUNTS = {"min": "min", "max": "max", "buffer": "buffer", "hold": "hold"}
-TIMES = {"up_after": "up_after_ns", "down_after": "down_after_ns", "zero_after": "zero_after_ns"}
-KEYS = (*COUNTS, *TIMES, "target", "concurrency", "cold_start", "price")
+SPEED_MAX = 1e6
+OPTIONAL = ("calls in a batch", "dollars")  # shown where somebody knows them
+REFUSED_MAX = 0.05  # share of all calls; above it, percentiles of waits say little
 SHOWN_MAX = 5  # endpoints named in an error
 
 
 @click.command()
-@click.argument("trace")
+@click.argument("trace", required=False)
+@click.option(
+    "--from",
+    "folder",
+    metavar="DIR",
+    help="What `up --record DIR` wrote, under the scale that it met; options change that.",
+)
 @click.option(
     "--format",
     "format",
@@ -39,21 +53,26 @@ SHOWN_MAX = 5  # endpoints named in an error
     help=f"What TRACE is; seen from its first line otherwise: {', '.join(NAMES)}.",
 )
 @click.option("--endpoint", metavar="NAME", help="Only the calls of this one.")
-@click.option("--min", default="0", metavar="N", help="Replicas kept whatever the demand.")
-@click.option("--max", default="4", show_default=True, metavar="N", help="Replicas at most.")
+@click.option("--min", metavar="N", help="Replicas kept whatever the demand; 0 unless said.")
+@click.option("--max", metavar="N", help="Replicas at most; 4 unless said.")
 @click.option("--buffer", metavar="N", help="Ready replicas kept free above the load.")
-@click.option("--hold", metavar="N", help="Calls that may wait while none is ready.")
+@click.option("--hold", metavar="N", help="Calls that may wait while none is ready; 100.")
 @click.option("--target", metavar="N", help="Calls one should carry at once.")
 @click.option("--up-after", metavar="TIME", help="Time a load must last before one is added.")
 @click.option("--down-after", metavar="TIME", help="Time fewer must suffice before one ends.")
-@click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, 30s.")
-@click.option("--concurrency", default="1", metavar="N", help="Calls a replica runs at once.")
+@click.option("--zero-after", metavar="TIME", help="Idle time until the last one ends: 5m, auto.")
+@click.option("--concurrency", metavar="N", help="Calls a replica runs at once; 1 unless said.")
+@click.option("--batch", metavar="N", help="Calls a replica runs together at most.")
+@click.option("--batch-wait", metavar="TIME", help="Time a batch that is not full may be held.")
+@click.option(
+    "--batch-cost",
+    metavar="TIME+TIME",
+    help="What a batch takes, and each call in it: 20ms+2ms; +TIME for each unit of size.",
+)
 @click.option(
     "--cold-start",
-    default="60s",
-    show_default=True,
     metavar="TIME[..TIME]",
-    help="Median, and 90th percentile.",
+    help="Median, and 90th percentile; 60s unless said.",
 )
 @click.option("--price", metavar="USD", help="Of a GPU for an hour.")
 @click.option(
@@ -63,7 +82,14 @@ SHOWN_MAX = 5  # endpoints named in an error
 @click.option(
     "--within", default="10s", show_default=True, metavar="TIME", help="A wait that is in time."
 )
-@click.option("--limit", default=CALLS_MAX, show_default=True, help="Calls at most.")
+@click.option(
+    "--limit",
+    default=CALLS_MAX,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Calls at most.",
+)
 @click.option("--seed", default=0, help="Of what is drawn.")
 @click.option(
     "--against", metavar="KEY=VALUE,…", help="What to change, and compare: min=1,zero_after=10m."
@@ -73,26 +99,37 @@ SHOWN_MAX = 5  # endpoints named in an error
 )
 @click.option("--plot", "plot", metavar="FILE", help="Draw both: .png, .svg or .pdf.")
 @verb
-def simulate(out: Output, trace: str, **options: Any) -> None:
+def simulate(out: Output, trace: str | None, folder: str | None, **options: Any) -> None:
     """Replay the calls of TRACE under a scale, and with --against under a changed one beside it.
 
     TRACE is a file (CSV or JSONL, .gz or not) or one of synthetic:bursts, synthetic:constant, synthetic:diurnal,
-    synthetic:step, synthetic:gentd26-like. The planner and the dispatcher are those of `glowplug up`, in virtual time.
+    synthetic:step, synthetic:gentd26-like; with --from it is your own traffic. The planner, the dispatcher and the
+    batcher are those of `glowplug up`, in virtual time.
     """
+    trace = _named(trace, folder, options["format"])
     if options["plans"]:
-        _plan_again(out, Path(trace))
+        _plan_again(out, Path(trace) / FILE if folder else Path(trace))
         return
     target = plotting.checked(Path(options["plot"])) if options["plot"] else None
     within_ns = duration(options["within"], "--within")
-    setups = _setups(options)
-    traffic = _traffic(trace, options)
+    kept = _recording(out, trace, options) if folder else None
+    given = {key: options[key] for key in KEYS if options[key] is not None}
+    # Before a long trace is read, so that a slip is told at once.
+    found = setups(given, options["against"], kept)
+    traffic = kept.traffic if kept else _chosen(trace, _read(trace, options), options)
     out.note(f"replaying {len(traffic):,} calls of {Path(trace).name}")
-    runs = [(setup, replayed(setup, traffic, options["seed"])) for setup in setups]
+    runs = [(setup, replayed(setup, traffic, options["seed"])) for setup in found]
     rows = [summary(setup, outcome, within_ns) for setup, outcome in runs]
-    head = _head(trace, traffic, runs[0][1], setups[0])
+    head = _head(trace, traffic, *runs[0])
     if target is not None:
         plotting.plot(target, head, [(setup.name, outcome) for setup, outcome in runs])
     _show(out, head, rows, options["within"])
+    for row in rows:
+        if row.refused > REFUSED_MAX * row.calls:
+            out.note(
+                f"{row.name}: {row.refused:,} of {row.calls:,} calls found no room and were refused; more can wait with"
+                " --hold, and more can run with --max or --concurrency"
+            )
     if target is not None:
         out.say(f"plot: {target}")
     out.result(_result(trace, rows, runs, target))
@@ -113,103 +150,47 @@ def _plan_again(out: Output, path: Path) -> None:
 # -- what was asked for
 
 
-def _setups(options: dict[str, Any]) -> list[Setup]:
-    given = {key: options[key] for key in KEYS if options[key] is not None}
-    first = _setup(given, "--")
-    if options["against"] is None:
-        return [first]
-    changes = _changes(options["against"])
-    second = _setup(given | changes, "--against ")
-    words = ", ".join(f"{key}={value}" for key, value in changes.items())
-    return [replace(first, name="as given"), replace(second, name=words)]
-
-
-def _changes(text: str) -> dict[str, str]:
-    changes: dict[str, str] = {}
-    for word in text.split(","):
-        key, equals, value = (part.strip() for part in word.partition("="))
-        key = key.replace("-", "_")
-        if not equals or not value or key not in KEYS:
-            meant = [f"{name}=…" for name in near(key, KEYS, cutoff=0.5)] or [
-                f"{name}=…" for name in KEYS
-            ]
-            raise ConfigError(
-                f"--against: {word.strip()!r} is not KEY=VALUE with a key that is known",
-                hint=f"for example --against min=1,zero_after=10m; keys: {', '.join(meant)}",
-            )
-        changes[key] = value
-    return changes
-
-
-def _setup(given: dict[str, str], prefix: str) -> Setup:
-    fields: dict[str, Any] = {
-        field: _whole(given[key], _what(prefix, key))
-        for key, field in COUNTS.items()
-        if key in given
-    }
-    for key, field in TIMES.items():
-        if key in given:
-            fields[field] = duration(given[key], _what(prefix, key))
-    if "target" in given:
-        fields["target_concurrency"] = _number(given["target"], f"{prefix}target")
-    policy = Policy(**fields)
-    if policy.min > policy.max or policy.max < 1:
+def _named(trace: str | None, folder: str | None, form: str | None) -> str:
+    """Return what is replayed: exactly one of a trace and a folder."""
+    if trace is None and folder is None:
         raise ConfigError(
-            f"min {policy.min}, max {policy.max}: nothing could serve that",
-            hint="min is at most max, and max at least 1",
+            "there is nothing to replay",
+            hint="`glowplug simulate calls.jsonl`, `glowplug simulate synthetic:bursts`, or --from DIR with what "
+            "`glowplug up --record DIR` wrote",
         )
-    concurrency = _whole(given["concurrency"], f"{prefix}concurrency")
-    if concurrency < 1:
-        raise ConfigError(f"{prefix}concurrency {concurrency} runs nothing", hint="at least 1")
-    price = _number(given["price"], f"{prefix}price") if "price" in given else 0.0
-    return Setup(
-        name="as given",
-        policy=policy,
-        concurrency=concurrency,
-        start=_start(given["cold_start"], _what(prefix, "cold_start")),
-        price_micro_usd=round(price * 1e6),
-    )
+    if trace is not None and folder is not None:
+        raise ConfigError(
+            f"{trace} and --from {folder}: both are traffic", hint="leave one of them out"
+        )
+    if trace is not None and Path(trace).is_dir():
+        raise ConfigError(f"{trace} is a folder", hint=f"`glowplug simulate --from {trace}`")
+    name = trace or folder or ""
+    if form is not None and (folder is not None or name.startswith(presets.PREFIX)):
+        raise ConfigError(f"--format {form}: {name} is no file", hint="leave --format out")
+    return name
 
 
-def _what(prefix: str, key: str) -> str:
-    """Return how a setting was written: as an option, or as a key of --against."""
-    return prefix + (key.replace("_", "-") if prefix == "--" else key)
+def _recording(out: Output, folder: str, options: dict[str, Any]) -> Recording:
+    kept = recording(Path(folder), _reading(options), options["limit"])
+    if kept.dropped:
+        out.note(f"{kept.dropped:,} calls came too fast to be recorded: these figures are too good")
+    return replace(kept, traffic=_chosen(folder, kept.traffic, options))
 
 
-def _start(text: str, what: str) -> StartTime:
-    median, _, ninth = text.partition("..")
-    return StartTime(duration(median, what), duration(ninth, what) if ninth else 0)
+def _reading(options: dict[str, Any]) -> Reading:
+    return Reading(service_ns=duration(options["service"], "--service"), seed=options["seed"])
 
 
-def _whole(text: str, what: str) -> int:
-    number = _number(text, what)
-    if number != int(number):
-        raise ConfigError(f"{what} {text!r} is no whole number", hint=f"for example {what} 2")
-    return int(number)
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9:
-        raise ConfigError(f"{what} {text!r} is no number from 0 on", hint=f"for example {what} 2")
-    return number
-
-
-def _traffic(trace: str, options: dict[str, Any]) -> tuple[Request, ...]:
-    speed_up = options["speed_up"]
-    if not 0 < speed_up < 1e6:
-        raise ConfigError(f"--speed-up {speed_up} is not above 0", hint="for example --speed-up 2")
+def _read(trace: str, options: dict[str, Any]) -> tuple[Request, ...]:
     if trace.startswith(presets.PREFIX):
-        traffic = presets.made(trace, options["seed"])[: options["limit"]]
-    else:
-        reading = Reading(
-            service_ns=duration(options["service"], "--service"), seed=options["seed"]
-        )
-        traffic = load(Path(trace), options["format"] or "", reading, options["limit"])
-    wanted = options["endpoint"]
+        return presets.made(trace, options["seed"])[: options["limit"]]
+    return load(Path(trace), options["format"] or "", _reading(options), options["limit"])
+
+
+def _chosen(trace: str, traffic: Sequence[Request], options: dict[str, Any]) -> tuple[Request, ...]:
+    speed_up, wanted = options["speed_up"], options["endpoint"]
+    if not 0 < speed_up < SPEED_MAX:
+        raise ConfigError(f"--speed-up {speed_up} is not above 0", hint="for example --speed-up 2")
     chosen = [request for request in traffic if wanted in (None, request.endpoint)]
     if not chosen:
         counted = Counter(request.endpoint for request in traffic).most_common(SHOWN_MAX)
@@ -217,23 +198,31 @@ def _traffic(trace: str, options: dict[str, Any]) -> tuple[Request, ...]:
             f"no call of {trace} goes to {wanted}",
             hint="most go to " + ", ".join(f"{name} ({count:,})" for name, count in counted),
         )
-    if speed_up == 1:
+    first_ns = chosen[0].at_ns
+    if speed_up == 1 and not first_ns:
         return tuple(chosen)
-    return tuple(structs.replace(one, at_ns=int(one.at_ns / speed_up)) for one in chosen)
+    return tuple(
+        structs.replace(one, at_ns=int((one.at_ns - first_ns) / speed_up)) for one in chosen
+    )
 
 
 # -- what came of it
 
 
-def _head(trace: str, traffic: Sequence[Request], outcome: Outcome, setup: Setup) -> str:
+def _head(trace: str, traffic: Sequence[Request], setup: Setup, outcome: Outcome) -> str:
     span_ns = max(traffic[-1].at_ns, 1)
-    packed = outcome.busy_ns / setup.concurrency / HOUR
+    packed = packed_ns(setup, outcome) / HOUR
+    form = _hours([packed])
     endpoints = len({request.endpoint for request in traffic})
     many = f" of {endpoints} endpoints" if endpoints > 1 else ""
     return (
-        f"{Path(trace).name}: {len(traffic):,} calls{many} in {span_ns / HOUR:.2f} h,"
-        f" {len(traffic) * SECOND / span_ns:.2f} a second; {packed:.2f} GPU-hours if packed without gaps"
+        f"{Path(trace).name}: {len(traffic):,} calls{many} in {_span(span_ns)},"
+        f" {len(traffic) * SECOND / span_ns:.2f} a second; {packed:{form}} GPU-hours if packed without gaps"
     )
+
+
+def _span(span_ns: int) -> str:
+    return f"{span_ns / HOUR:.2f} h" if span_ns >= HOUR // 4 else f"{span_ns / SECOND:,.1f} s"
 
 
 def _show(out: Output, head: str, rows: Sequence[Summary], within: str) -> None:
@@ -253,15 +242,21 @@ def _lines(rows: Sequence[Summary], within: str) -> list[tuple[str, list[str]]]:
         (f"began within {within}", [100 * row.share_in_time for row in rows], ".2f %"),
         ("refused", [row.refused for row in rows], ",.0f"),
         ("lost", [row.lost for row in rows], ",.0f"),
-        ("GPU-hours", [row.gpu_hours for row in rows], ",.2f"),
-        ("dollars", [row.dollars for row in rows], ",.2f"),
+        ("calls in a batch", [row.batch for row in rows], ",.1f"),
+        ("GPU-hours", [row.gpu_hours for row in rows], _hours([row.gpu_hours for row in rows])),
+        ("dollars", [row.dollars for row in rows], _hours([row.dollars or 0 for row in rows])),
         ("replicas started", [row.starts for row in rows], ",.0f"),
     ]
     return [
         (label, _cells(values, form))
         for label, values, form in figures
-        if label != "dollars" or any(value is not None for value in values)
+        if label not in OPTIONAL or any(value is not None for value in values)
     ]
+
+
+def _hours(values: Sequence[float]) -> str:
+    """Return how hours or dollars are written: a quarter of an hour of traffic has few of them."""
+    return ",.2f" if max(values) >= 1 else ",.4f"
 
 
 def _seconds(wait_ns: int | None) -> float | None:

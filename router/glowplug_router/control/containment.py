@@ -8,6 +8,7 @@ replicas it has, and the room they take; it is neither started, scaled nor drain
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from glowplug_router.policy.placement import parts_held
 from glowplug_router.records.decided import Plan
 from glowplug_router.records.memory import Memory
 from glowplug_router.records.observed import Demand, Node, Observed
@@ -62,6 +63,7 @@ def without(observed: Observed, left_out: frozenset[str]) -> Observed:
         served=tuple(one for one in observed.served if one.key not in left_out),
         replicas=tuple(one for one in observed.replicas if one.version not in left_out),
         nodes=tuple(_less(node, *taken[node.id]) for node in observed.nodes),
+        kept=(*observed.kept, *sorted({node for one in mine for node, _ in parts_held(one)})),
     )
 
 

@@ -7,8 +7,9 @@ nothing has been told: the first report of a node is adopted as what it was told
 
 from dataclasses import dataclass, field, replace
 
-from glowplug.node.messages import Desired, Report, Residency, Want
+from glowplug.node.messages import Desired, Gpu, Report, Residency, Want
 from glowplug_router.control.catalog import Catalog
+from glowplug_router.records.devices import DeviceSlot
 from glowplug_router.records.observed import Node, Replica, ReplicaState
 from glowplug_router.records.stored import Version
 
@@ -29,6 +30,11 @@ class NodeBook:
         default_factory=dict
     )  # replica -> devices the planner gave it
     number: int = 1
+
+    @property
+    def is_occupied(self) -> bool:
+        """Say whether anything runs on the node, by its last report."""
+        return any(r.state not in {"stopped", "failed"} for r in self.report.residencies)
 
     def residency(self, replica: str) -> Residency | None:
         """Return what the node last said of a replica."""
@@ -191,6 +197,8 @@ class Fleet:
                 cpu_milli=book.report.inventory.cpu_milli,
                 memory_bytes=book.report.inventory.memory_bytes,
                 gpus=tuple((gpu.uuid, gpu.name) for gpu in book.report.inventory.gpus),
+                devices=tuple(map(_slot, book.report.inventory.gpus)),
+                holds=(*book.report.envs, *book.report.layers),
                 seen_ns=book.seen_ns,
             )
             for name, book in sorted(self.nodes.items())
@@ -273,4 +281,15 @@ def _state(want: Want, residency: Residency) -> ReplicaState:
 def _content(report: Report) -> tuple[object, ...]:
     """Return what of a report is news: counters and numbers move all the time."""
     told = tuple(replace(one, calls_done=0) for one in report.residencies)
-    return report.desired_number, report.inventory, told, report.envs
+    return report.desired_number, report.inventory, told, report.envs, report.layers
+
+
+def _slot(gpu: Gpu) -> DeviceSlot:
+    return DeviceSlot(
+        uuid=gpu.uuid,
+        model=gpu.name,
+        memory_bytes=gpu.memory_bytes,
+        share_permille=gpu.share_permille,
+        parent=gpu.parent,
+        profile=gpu.profile,
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from glowplug.artifact import Bundle
 from glowplug.clock import MINUTE
 from glowplug_router.control.wishes import wishes_of
 from glowplug_router.control.world import World
@@ -18,8 +19,11 @@ def observe(world: World, now_ns: int, wall_ns: int) -> Observed:
     return Observed(
         epoch=world.epoch,
         served=tuple(_wished(world, one, now_ns, wall_ns) for one in _served(world, replicas)),
-        nodes=world.fleet.observed_nodes(),
+        nodes=world.machines.nodes(world.fleet.observed_nodes(), now_ns),
         replicas=replicas,
+        offers=world.machines.said.offers,
+        tallies=world.machines.said.tallies,
+        limits=world.machines.said.limits,
     )
 
 
@@ -56,8 +60,17 @@ def served(world: World, version: Version, permille: int) -> Served:
         cpu_milli=needs.cpu_milli,
         device=needs.device,
         drain_ns=drain_ns(version),
+        artefacts=artefacts(world.catalog.bundle_of(version)),
         swap_from=trial.swap_from if trial is not None else "",
     )
+
+
+def artefacts(bundle: Bundle) -> tuple[str, ...]:
+    """Return what a start fetches or builds where the node does not hold it: code, and an environment of its own."""
+    code = None if bundle.source_path else bundle.layer("code")
+    runtime = bundle.layer("runtime") if bundle.env_digest else None
+    layers = tuple(layer.digest for layer in (code, runtime) if layer is not None)
+    return (bundle.env_digest, *layers) if bundle.env_digest else layers
 
 
 def drain_ns(version: Version) -> int:

@@ -10,6 +10,7 @@ from glowplug_router.control.exercise import exercise
 from glowplug_router.control.observe import served
 from glowplug_router.control.steps import Step
 from glowplug_router.control.world import Trial, World
+from glowplug_router.policy.capacity.missing import longest_launch_ns
 from glowplug_router.policy.fitting import never_fits
 from glowplug_router.records.observed import Replica
 from glowplug_router.records.stored import Version
@@ -130,7 +131,8 @@ class Trials:
     def _raise_if_hopeless(self, version: Version) -> None:
         """Do not wait for room that no node has: of those that have reported, none would do even when empty."""
         asked = served(self._world, version, 0)
-        why = never_fits(asked, self._world.fleet.observed_nodes())
+        offers = self._world.machines.said.offers
+        why = never_fits(asked, self._world.fleet.observed_nodes(), offers)
         if why:
             message = f"{version.key} can never start here: {why}"
             hint = "ask for less, or deploy to a router with a node that has it; `glowplug status` shows the nodes"
@@ -139,7 +141,9 @@ class Trials:
     def _deadline_ns(self, version: Version, began_ns: int) -> int:
         """Return until when it may take: to find a node, and then to start on it."""
         placed = self._replica_of(version.key) is not None
-        return began_ns + PLACE_MAX_NS + (version.spec.timeouts.start_ns if placed else 0)
+        machine_ns = longest_launch_ns(self._world.machines.said.offers)
+        start_ns = version.spec.timeouts.start_ns if placed else 0
+        return began_ns + PLACE_MAX_NS + machine_ns + start_ns
 
     def _why(self, version: Version) -> str:
         """Return the planner's reason for not having started it."""

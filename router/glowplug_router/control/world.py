@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.demand import DemandBook
 from glowplug_router.control.fleet import Fleet
+from glowplug_router.control.machines import MachineBook
 from glowplug_router.control.signal import Signal
 from glowplug_router.records.calls import ColdCall
 from glowplug_router.records.memory import Memory
@@ -32,6 +33,7 @@ class World:
     catalog: Catalog
     fleet: Fleet
     demand: DemandBook = field(default_factory=DemandBook)
+    machines: MachineBook = field(default_factory=MachineBook)
     trials: dict[str, Trial] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     explained: dict[str, Explain] = field(
@@ -43,6 +45,21 @@ class World:
     cold: deque[ColdCall] = field(default_factory=lambda: deque(maxlen=COLD_MAX))  # the newest last
     changed: Signal = field(default_factory=Signal)
     moved: Signal = field(default_factory=Signal)
+
+    @property
+    def is_blind(self) -> bool:
+        """Say whether nothing is known of what runs: no node has reported, and it is not so that none was launched."""
+        return not self.fleet.nodes and (not self.machines.said.offers or self.is_dark)
+
+    @property
+    def is_dark(self) -> bool:
+        """Say whether there are nodes that have not reported to this controller."""
+        if not self.machines.said.offers:
+            return not self.fleet.nodes
+        return any(
+            node.state == "ready" and node.id not in self.fleet.nodes
+            for node in self.machines.said.nodes
+        )
 
     def begin_trial(self, key: str, trial: Trial) -> None:
         """Try a version out, with no memory of how it fared before."""

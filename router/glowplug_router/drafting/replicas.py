@@ -10,7 +10,7 @@ from glowplug_router.records.observed import Replica, Served
 def swap(draft: Draft, served: Served, target: Target) -> None:
     """Let replicas of the version before become this one, before anybody drains them."""
     draft.explain(served, target, target.rule, target.text)
-    for _ in range(target.replicas - len(draft.working(served.key)) if draft.nodes else 0):
+    for _ in range(target.replicas - len(draft.working(served.key)) if not draft.is_blind else 0):
         other = swappable(served, draft.replicas)
         if other is None:
             return
@@ -20,8 +20,9 @@ def swap(draft: Draft, served: Served, target: Target) -> None:
 def shrink(draft: Draft, served: Served, target: Target) -> None:
     """Drain what is too much."""
     have = draft.working(served.key)
-    if draft.nodes:
-        for replica in sorted(have, key=_cheapest_first)[: max(0, len(have) - target.replicas)]:
+    surplus = len(have) - target.replicas
+    if surplus > 0 and not draft.is_blind:
+        for replica in sorted(have, key=_cheapest_first)[:surplus]:
             draft.drain(replica, served.drain_ns, target.rule)
 
 
@@ -40,6 +41,10 @@ def _explain_no_room(draft: Draft, served: Served, target: Target, missing: int)
     if served.key in draft.makes_way:
         return  # this has been said already, and for whom
     text = no_room_text(served, missing, draft.rooms.left.values())
+    if served.key in draft.machines:
+        _, said = draft.machines[served.key]
+        draft.explain(served, target, "machine", f"{missing} more wait for a machine: {said}")
+        return
     winner = "" if served.candidate else _winner(draft, served)
     text = f"{winner} has its room; {text}" if winner else text
     draft.explain(served, target, "makes_way" if winner else "no_room", text)
@@ -50,7 +55,11 @@ def _winner(draft: Draft, served: Served) -> str:
     tried = [other.key for other in draft.endpoint_of(served) if other.candidate]
     draining = [r for r in draft.replicas.get(served.key, ()) if r.state == "draining"]
     nodes = {replica.node for replica in draining}
-    waiting = [key for key, spot in draft.rooms.held.items() if spot.node in nodes]
+    waiting = [
+        key
+        for key, spot in draft.rooms.held.items()
+        if any(part.node in nodes for part in spot.all_parts)
+    ]
     return next(iter(tried + waiting), "")
 
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from glowplug_router.drafting.draft import Draft
 from glowplug_router.policy.eviction import SURE_NS, WAITING_MAX, Crowd, Way, needed_now, way_for
+from glowplug_router.policy.gang_eviction import way_for_gang
 from glowplug_router.policy.placement import Place
 from glowplug_router.policy.reasons import needs_text, waits_text
 from glowplug_router.policy.scaling.following import Target
+from glowplug_router.records.memory import EndpointMemory
 from glowplug_router.records.observed import Served
 
 Targets = Sequence[tuple[Served, Target]]
@@ -19,8 +21,7 @@ def make_room(draft: Draft, targets: Targets) -> None:
     for served in urgent:
         # What was kept for a version that now has a candidate is the candidate's, if it wants it.
         if served.candidate or served.key.rpartition("@")[0] not in tried:
-            known = draft.memories[served.key]
-            draft.rooms.keep(served, Place(known.room_node, known.room_gpus))
+            draft.rooms.keep(served, _kept(draft.memories[served.key]))
     # Room that is made or given back may do for another one: a second plan must find nothing left to do.
     has_changed = True
     while has_changed:
@@ -28,6 +29,10 @@ def make_room(draft: Draft, targets: Targets) -> None:
         for served, needed in _urgent(draft, targets):
             has_changed |= _settle(draft, served, needed)
     _explain_room(draft, targets)
+
+
+def _kept(known: EndpointMemory) -> Place:
+    return Place(known.room_node, known.room_gpus, known.room_parts)
 
 
 def _explain_room(draft: Draft, targets: Targets) -> None:
@@ -72,12 +77,15 @@ def _room_to_come(draft: Draft, served: Served) -> Place | None:
         return None
     if spot := draft.rooms.place_to_come(served):
         return spot
-    crowd = Crowd(draft.demand, draft.memories, draft.working, draft.now_ns)
+    crowd = Crowd(draft.demand, draft.memories, draft.working, draft.rooms, draft.now_ns)
     if draft.holders is None:
         draft.holders = crowd.idle(draft.observed.served)
         draft.dues_ns.extend(known.first_seen_ns + SURE_NS for known in draft.memories.values())
     own = crowd.followed(served, draft.endpoint_of(served)) if served.candidate else ()
-    way = way_for(served, draft.rooms, draft.holders, own)
+    alone = way_for(served, draft.rooms, draft.holders, own)
+    wide = way_for_gang(served, draft.rooms, draft.holders, own)
+    ways = [way for way in (alone, wide) if way is not None]
+    way = min(ways, default=None, key=lambda way: way.kind)
     return None if way is None else _made(draft, served, way)
 
 

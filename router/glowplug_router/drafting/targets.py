@@ -12,6 +12,7 @@ from glowplug_router.policy.scaling.measuring import demand_noted
 from glowplug_router.policy.scaling.starts import starts_noted
 from glowplug_router.policy.warmth.keeping import gaps_noted
 from glowplug_router.policy.warmth.preheat import preheat_window
+from glowplug_router.policy.warmth.residency import heat_noted
 from glowplug_router.records.memory import EndpointMemory
 from glowplug_router.records.observed import Demand, Served
 
@@ -22,18 +23,22 @@ Scaler = Callable[[Served, Demand, EndpointMemory, int, int, int], Target]
 def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
     """Return how many replicas the version should have, and remember what led there."""
     replicas = draft.replicas.get(served.key, ())
-    memory = outcomes_noted(
-        draft.memories.get(served.key, EndpointMemory(key=served.key)), replicas, draft.now_ns
-    )
-    demand = draft.demand.get(served.key, Demand(key=served.key))
+    known = draft.memories.get(served.key) or EndpointMemory(key=served.key)
+    memory = outcomes_noted(known, replicas, draft.now_ns)
+    demand = draft.demand.get(served.key) or Demand(key=served.key)
     memory = starts_noted(memory, served, replicas)
     memory = gaps_noted(memory, served, demand, draft.now_ns)
+    memory = heat_noted(memory, demand, draft.now_ns)
     memory = demand_noted(memory, demand, served, draft.now_ns)
     fixed = fixed_replicas(served)
     if fixed is None:
         states = [replica.state for replica in draft.working(served.key)]
         ready = states.count("ready")
-        found = scaler(served, demand, memory, ready, len(states) - ready, draft.now_ns)
+        starting = len(states) - ready + memory.awaited
+        # What is only there for the loss of a zone is not asked whether the load is worth it.
+        ready = max(0, ready - max(0, memory.reserve - starting))
+        starting = max(0, starting - memory.reserve)
+        found = scaler(served, demand, memory, ready, starting, draft.now_ns)
         found = preheated(served, demand, memory, found, draft.now_ns)
     else:
         found = _fixed(fixed, memory, draft.now_ns)

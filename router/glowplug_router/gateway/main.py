@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import anyio
@@ -15,6 +16,7 @@ from anyio.abc import TaskGroup
 from uvicorn import Config, Server
 
 from glowplug.clock import SECOND, Clock
+from glowplug.errors import ConfigError
 from glowplug.files import replace_file
 from glowplug.node.stopping import told_to_stop
 from glowplug.settings import Home
@@ -29,6 +31,7 @@ from glowplug_router.gateway.links import DataLink
 from glowplug_router.gateway.metrics import Metrics
 from glowplug_router.gateway.nested import NestedCalls
 from glowplug_router.gateway.payloads import PayloadRelay
+from glowplug_router.gateway.recording import RecordingEngine, Traffic
 from glowplug_router.gateway.reporter import Reporter
 from glowplug_router.gateway.routes import Table
 from glowplug_router.gateway.settings import GatewaySettings
@@ -36,6 +39,7 @@ from glowplug_router.gateway.site import make_site
 from glowplug_router.gateway.snapshot import changes, is_newer, load, losses, replicas
 from glowplug_router.gateway.tally import Tallies
 from glowplug_router.gateway.tls import Certificate, TlsDoor
+from glowplug_router.recording import CALLS
 from glowplug_router.records.published import Snapshot
 from glowplug_router.settings import BACKLOG
 from glowplug_router.signatures import Signer
@@ -77,7 +81,12 @@ class Gateway:
         self.tallies = Tallies()
         self.metrics = Metrics(self.tallies)
         self.reporter = Reporter(settings.name, self.tallies)
-        self.engine = Engine(clock, self.tallies, self.reporter)
+        self.traffic = _traffic(settings, clock)
+        self.engine = (
+            Engine(clock, self.tallies, self.reporter)
+            if self.traffic is None
+            else RecordingEngine(clock, self.tallies, self.reporter, self.traffic)
+        )
         self.front = Front(settings, clock, chance, self.engine, self.metrics)
         relay = PayloadRelay(tasks.start_soon, lambda: self.control.current())
         inbox = NestedCalls(self.front, relay)
@@ -195,6 +204,23 @@ class Gateway:
             self._pulse.cancel()
 
 
+def _traffic(settings: GatewaySettings, clock: Clock) -> Traffic | None:
+    """Return the recording of calls that was asked for.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    if not settings.record:
+        return None
+    try:
+        return Traffic(Path(settings.record) / CALLS, clock)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot record into {settings.record}: {error.strerror}",
+            hint="name a folder that you may write after --record",
+        ) from error
+
+
 def _keys(snapshot: Snapshot | None) -> set[str]:
     routes = snapshot.endpoints if snapshot is not None else ()
     return {
@@ -257,6 +283,8 @@ async def serve(
         server = make_server(gateway)
         gateway.load()
         tasks.start_soon(gateway.keep_saved)
+        if gateway.traffic is not None:
+            tasks.start_soon(gateway.traffic.run, clock)
         tasks.start_soon(gateway.control.run, tasks)
         gateway.start_pulse(server)
         async with anyio.create_task_group() as serving:
@@ -268,6 +296,8 @@ async def serve(
             serving.start_soon(_end_of_drain, gateway, server, settings, clock, serving)
         gateway.close()
         tasks.cancel_scope.cancel()
+    if gateway.traffic is not None:
+        gateway.traffic.close()
 
 
 async def _open(

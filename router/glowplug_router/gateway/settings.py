@@ -45,6 +45,7 @@ class GatewaySettings:
     tls_cert: str = ""  # PEM files; none: plain HTTP
     tls_key: str = ""
     tls_look_ns: int = 5 * SECOND  # how often it is looked whether they have changed
+    record: str = ""  # folder into which a line is written of every call; "" = none
     drain_ns: int = 30 * SECOND  # SIGTERM: calls in flight may finish
     pulse_ns: int = (
         250 * MILLISECOND

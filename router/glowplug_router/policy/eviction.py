@@ -5,7 +5,8 @@ candidate, a version with waiting calls and no replica, one below its `min`. For
 
 1. what drains already: they wait for it (`Rooms.coming`), and nobody is sent away;
 2. for a candidate, an idle replica of the version it is to follow;
-3. idle, ready replicas of any version above its `min`, the least recently called first;
+3. idle, ready replicas of any version above its `min`, those first that are worth the least for each byte they hold:
+   expected calls × what it costs to be back / size (`warmth.residency`); of equals, the least recently called;
 4. for a candidate, a busy replica of the version it is to follow: it ends its calls, new ones wait in the queue.
 
 Who is sent away by 3 has no waiting calls and keeps its `min`, so it is not one that must start now: it cannot send
@@ -13,13 +14,16 @@ anybody away in return. A candidate counts as its own `min`, so the version that
 That is why plans of the same demand come to an end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from glowplug.clock import SECOND
-from glowplug_router.policy.packing.rooms import Room
-from glowplug_router.policy.placement import Place, Rooms
+from glowplug_router.policy.packing.rooms import Room, Use
+from glowplug_router.policy.placement import Place, Rooms, parts_held
 from glowplug_router.policy.rollout import max_replicas, min_replicas
+from glowplug_router.policy.warmth.ladder import WAIT_WORTH
+from glowplug_router.policy.warmth.residency import Resident, heat_now, worth
+from glowplug_router.records.devices import WHOLE
 from glowplug_router.records.memory import EndpointMemory
 from glowplug_router.records.observed import Demand, Replica, Served
 
@@ -28,6 +32,9 @@ SURE_NS = (
     2 * SECOND
 )  # gateways tell their demand once a second: who was not heard of by then is idle
 
+DEVICE_BYTES = (
+    24 << 30
+)  # of one that says no size: an L4 or A10G (NVIDIA); only ratios mean anything
 OWN_IDLE, IDLE, OWN_BUSY = range(3)
 
 
@@ -36,7 +43,7 @@ class Holder:
     """A replica that could make way: the lower its rank, the sooner."""
 
     replica: Replica
-    rank: tuple[int, int, bool, int, str]
+    rank: tuple[int, int, int, bool, int, str]
 
     @property
     def kind(self) -> int:
@@ -50,6 +57,7 @@ class Way:
 
     spot: Place
     victims: tuple[Replica, ...]
+    kind: int  # of the dearest of them
 
 
 def needed_now(served: Served, demand: Demand | None, working: int) -> int:
@@ -67,10 +75,14 @@ def is_idle(demand: Demand | None, memory: EndpointMemory, now_ns: int) -> bool:
 
 def noted_room(memory: EndpointMemory, spot: Place | None) -> EndpointMemory:
     """Return the memory with the room that is kept for the version, if any."""
-    node, gpus = ("", ()) if spot is None else (spot.node, spot.gpus)
-    if (memory.room_node, memory.room_gpus) == (node, gpus):
+    kept = spot or Place("")
+    if (memory.room_node, memory.room_gpus, memory.room_parts) == (
+        kept.node,
+        kept.gpus,
+        kept.parts,
+    ):
         return memory
-    return replace(memory, room_node=node, room_gpus=gpus)
+    return replace(memory, room_node=kept.node, room_gpus=kept.gpus, room_parts=kept.parts)
 
 
 class Holders:
@@ -80,24 +92,22 @@ class Holders:
         self.by_node: dict[str, list[Holder]] = {}
         self.spare: dict[str, int] = {}  # version -> how many of its replicas may go
 
-    def add(self, served: Served, replicas: Sequence[Replica], last_arrival_ns: int) -> None:
-        """Offer the ready replicas of an idle version, as far as its `min` allows."""
-        # What starts was needed a moment ago; it neither goes nor stands in for the `min` before it is ready.
-        ready = [replica for replica in replicas if replica.state == "ready"]
-        spare = len(ready) - min_replicas(served)
-        if spare > 0:
-            self.spare[served.key] = spare
-            for replica in ready:
-                self.by_node.setdefault(replica.node, []).append(
-                    _holder(IDLE, last_arrival_ns, replica)
-                )
+    def add(self, version: str, spare: int, holders: Iterable[Holder]) -> None:
+        """Offer replicas of a version, so many of which may go."""
+        self.spare[version] = spare
+        for holder in holders:
+            for node, _ in parts_held(holder.replica):
+                self.by_node.setdefault(node, []).append(holder)
 
     def gone(self, replica: Replica) -> None:
         """Offer a replica no longer: it drains."""
-        there = self.by_node.get(replica.node, [])
-        left = [holder for holder in there if holder.replica.id != replica.id]
-        if len(left) < len(there):
-            self.by_node[replica.node] = left
+        was_offered = False
+        for node, _ in parts_held(replica):
+            there = self.by_node.get(node, [])
+            left = [holder for holder in there if holder.replica.id != replica.id]
+            was_offered |= len(left) < len(there)
+            self.by_node[node] = left
+        if was_offered:
             self.spare[replica.version] -= 1
 
 
@@ -108,6 +118,7 @@ class Crowd:
     demand: Mapping[str, Demand]
     memories: Mapping[str, EndpointMemory]
     working: Callable[[str], Sequence[Replica]]
+    rooms: Rooms
     now_ns: int
 
     def idle(self, served: Iterable[Served]) -> Holders:
@@ -115,9 +126,23 @@ class Crowd:
         holders = Holders()
         for version in served:
             if self._is_idle(version.key):
-                row = self.demand.get(version.key)
-                holders.add(version, self.working(version.key), row.last_arrival_ns if row else 0)
+                # What starts was needed a moment ago; it neither goes nor stands in for the `min` before it is ready.
+                ready = [one for one in self.working(version.key) if one.state == "ready"]
+                spare = len(ready) - min_replicas(version)
+                if spare > 0:
+                    holders.add(version.key, spare, self._ranked(version, ready))
         return holders
+
+    def _ranked(self, served: Served, ready: Sequence[Replica]) -> Iterator[Holder]:
+        row, memory = self.demand.get(served.key), self.memories[served.key]
+        last_arrival_ns = row.last_arrival_ns if row else 0
+        heat = heat_now(memory.heat, row, self.now_ns) if row else memory.heat
+        start_ns = memory.start.p50_ns or served.start_prior_ns
+        wake_ns = start_ns * (1 + WAIT_WORTH[served.policy.priority])
+        for replica in ready:
+            size = _bytes_held(replica, self.rooms)
+            resident = Resident(size * len(ready), wake_ns, heat)
+            yield _holder(IDLE, replica, worth(resident, self.now_ns), last_arrival_ns)
 
     def followed(self, candidate: Served, endpoint: Iterable[Served]) -> list[Holder]:
         """Return who could make way for a candidate alone: the versions it is to follow, `min` or not."""
@@ -127,7 +152,7 @@ class Crowd:
             # A candidate that failed once does not interrupt what serves a second time.
             is_spared = kind == OWN_BUSY and self.memories[candidate.key].failures
             if not version.candidate and not is_spared:
-                found += [_holder(kind, 0, replica) for replica in self.working(version.key)]
+                found += [_holder(kind, replica) for replica in self.working(version.key)]
         return found
 
     def _is_idle(self, key: str) -> bool:
@@ -138,22 +163,22 @@ def way_for(served: Served, rooms: Rooms, others: Holders, own: Sequence[Holder]
     """Return who makes way at the least cost, all of them on one node; None when nobody can."""
     mine = {holder.replica.id for holder in own}
     nodes = {*(holder.replica.node for holder in own), *others.by_node}
-    best: tuple[tuple[int, int, int, str], list[Holder]] | None = None
+    best: tuple[tuple[int, int, int, int, str], list[Holder]] | None = None
     for node in sorted(nodes & rooms.coming.keys()):
         there = [h for h in others.by_node.get(node, ()) if h.replica.id not in mine]
         there += [holder for holder in own if holder.replica.node == node]
         chosen = _fewest(served, rooms, rooms.coming[node], there, others.spare)
         if chosen:
-            kind, last_arrival_ns = max(holder.rank[:2] for holder in chosen)
-            key = (kind, len(chosen), last_arrival_ns, node)
+            kind, dearest, last_arrival_ns = max(holder.rank[:3] for holder in chosen)
+            key = (kind, len(chosen), dearest, last_arrival_ns, node)
             if best is None or key < best[0]:
                 best = (key, chosen)
     if best is None:
         return None
-    (*_, node), chosen = best
+    (kind, *_, node), chosen = best
     gpus = _gpus_without(served, rooms, rooms.coming[node], chosen)
     assert gpus is not None, (served.key, chosen)
-    return Way(Place(node, gpus), tuple(holder.replica for holder in chosen))
+    return Way(Place(node, gpus), tuple(holder.replica for holder in chosen), kind)
 
 
 def _fewest(
@@ -195,7 +220,21 @@ def _gpus_without(
     return rooms.would_get(served, trial)
 
 
-def _holder(kind: int, last_arrival_ns: int, replica: Replica) -> Holder:
+def _holder(kind: int, replica: Replica, value: int = 0, last_arrival_ns: int = 0) -> Holder:
     # Of equals, one that starts goes first, then the youngest: they have the least warmth to lose.
-    rank = (kind, last_arrival_ns, replica.state != "starting", -replica.since_ns, replica.id)
-    return Holder(replica, rank)
+    is_ready = replica.state != "starting"
+    return Holder(replica, (kind, value, last_arrival_ns, is_ready, -replica.since_ns, replica.id))
+
+
+def _bytes_held(replica: Replica, rooms: Rooms) -> int:
+    """Return the memory of devices that a replica keeps from others; without devices, that of the host."""
+    held = sum(
+        _bytes_of(use)
+        for node, _ in parts_held(replica)
+        for use in rooms.uses_of(replica, node).values()
+    )
+    return held or rooms.memory_of(replica)
+
+
+def _bytes_of(use: Use) -> int:
+    return use.memory_bytes or use.share_permille * DEVICE_BYTES // WHOLE

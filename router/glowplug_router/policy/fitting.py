@@ -3,16 +3,26 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from glowplug_router.policy.capacity.needs import shape_of
+from glowplug_router.policy.capacity.offers import units_of
 from glowplug_router.policy.packing.devices import asked, suits
 from glowplug_router.policy.packing.rooms import Room
 from glowplug_router.policy.placement import best_place, rooms
 from glowplug_router.policy.reasons import needs_text, no_room_text
+from glowplug_router.records.capacity import Offer
 from glowplug_router.records.devices import DeviceSlot
 from glowplug_router.records.observed import Node, Served
 
 
-def never_fits(served: Served, nodes: Sequence[Node]) -> str:
-    """Return why no node could hold a replica even when empty, "" when one could or when no node is known."""
+def never_fits(served: Served, nodes: Sequence[Node], offers: Iterable[Offer] = ()) -> str:
+    """Return why no node could hold a replica even when empty, "" when one could or when no node is known.
+
+    A node that could be launched is as good as one that is there.
+    """
+    offers = tuple(offers)
+    kinds_offered = frozenset(kind for offer in offers for kind, _ in offer.devices)
+    if any(units_of(offer, shape_of(served, offers, kinds_offered)) for offer in offers):
+        return ""
     empty = rooms(nodes, (), {})
     wanted = asked(served, has_devices=True)
     kinds = {needs.kind for needs in wanted}

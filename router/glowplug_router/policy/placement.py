@@ -6,10 +6,10 @@ more. A version whose device is `auto` runs without one where no node has any; `
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from glowplug_router.policy.packing.devices import asked, has_room, pools_of, uses_of
+from glowplug_router.policy.packing.devices import Pools, asked, has_room, pools_of, uses_of
 from glowplug_router.policy.packing.devices import is_model as is_model
 from glowplug_router.policy.packing.gangs import parts_of
 from glowplug_router.policy.packing.index import Index
@@ -18,6 +18,8 @@ from glowplug_router.policy.packing.rooms import Room, Uses, empty_rooms
 from glowplug_router.records.capacity import Offer
 from glowplug_router.records.devices import DeviceNeeds, Part
 from glowplug_router.records.observed import Node, Replica, Served
+
+_NOTHING: Uses = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +45,35 @@ def rooms(
     """Return what is left of each node; a replica holds its place until it is gone, draining or not."""
     left = empty_rooms(nodes, offers)
     for replica in replicas:
-        if replica.state != "failed" and _is_whole_there(replica, left):
-            version = served.get(replica.version)
-            memory_bytes = version.memory_bytes if version else 0
-            for node, gpus in parts_held(replica):
+        room = left.get(replica.node)
+        if room is None or replica.state == "failed":
+            continue
+        version = served.get(replica.version)
+        memory_bytes = version.memory_bytes if version else 0
+        gpus = replica.gpus
+        # Nearly all replicas are on one node: this is called for each of them in every plan.
+        if not replica.parts:
+            room.take(memory_bytes, uses_of(version, room.site.rack, gpus) if gpus else _NOTHING)
+        elif _is_whole_there(replica, left):
+            for node, there in parts_held(replica):
                 room = left[node]
-                room.take(memory_bytes, uses_of(version, room.site.rack, gpus))
+                room.take(memory_bytes, uses_of(version, room.site.rack, there))
     return left
 
 
 def _is_whole_there(replica: Replica, left: Mapping[str, Room]) -> bool:
     """Say whether all nodes of a replica are there: a gang that lost one is over, and holds nothing on the others."""
+    if not replica.parts:
+        return replica.node in left
     return replica.node in left and all(part.node in left for part in replica.parts)
 
 
 def parts_held(replica: Replica) -> list[tuple[str, tuple[str, ...]]]:
     """Return what a replica holds on which node."""
-    return [(replica.node, replica.gpus), *((part.node, part.gpus) for part in replica.parts)]
+    first = (replica.node, replica.gpus)
+    if not replica.parts:
+        return [first]
+    return [first, *((part.node, part.gpus) for part in replica.parts)]
 
 
 def place(served: Served, left: Mapping[str, Room], has_devices: bool) -> Place | None:
@@ -100,13 +114,15 @@ class Rooms:
         self.held: dict[str, Place] = {}  # version -> the room it waits for
         self._free: dict[str, int] = {}  # version -> how many GPUs it waits for are free
         self._served = served
-        self._kinds = frozenset[str]().union(*(r.site.rack.kinds for r in self.left.values()))
+        # Of devices that there are, or could be launched.
+        self.kinds = frozenset(kind for offer in offers for kind, _ in offer.devices).union(
+            *(r.site.rack.kinds for r in self.left.values())
+        )
         self._now = Index(self.left)
         self._later = Index(self.coming)
         self._zones = _zones(self.left, replicas, served)
-        self._no_gang: dict[
-            tuple[DeviceNeeds, ...], int
-        ] = {}  # found no place, after how many changes
+        # Gangs by needs, memory and CPUs that found no place, after how many changes.
+        self._no_gang: dict[tuple[tuple[DeviceNeeds, ...], int, int, bool], int] = {}
         for replica in replicas:
             if replica.state == "draining":
                 self.drains(replica)
@@ -114,7 +130,7 @@ class Rooms:
     def asked(self, served: Served) -> tuple[DeviceNeeds, ...]:
         """Return what devices would do for a version, on the nodes that there are."""
         kinds = {needs.kind for needs in served.needs} or {"nvidia"}
-        return asked(served, not self._kinds.isdisjoint(kinds))
+        return asked(served, not self.kinds.isdisjoint(kinds))
 
     def drains(self, replica: Replica) -> None:
         """Note that a replica will be gone."""
@@ -137,26 +153,50 @@ class Rooms:
         alternatives = self.asked(served)
         zones = self._zones.get(served.key)
         seat = self._now.best(served, alternatives, zones)
-        spot = Place(seat.node, seat.gpus) if seat else self._gang(served, alternatives)
+        spot = Place(seat.node, seat.gpus) if seat else self._gang(served, self._now)
         if spot is not None:
             self._take(served, spot)
             if zones is not None:
                 zones[self.left[spot.node].site.zone] += 1
         return spot
 
-    def _gang(self, served: Served, alternatives: tuple[DeviceNeeds, ...]) -> Place | None:
+    def has_room(self, served: Served) -> bool:
+        """Say whether a replica would find room now. A gang over several nodes is not looked for."""
+        return self._now.best(served, self.asked(served)) is not None
+
+    def close(self, node: str) -> None:
+        """Let nothing more start on a node: it goes."""
+        for there, index in ((self.left, self._now), (self.coming, self._later)):
+            room = there[node]
+            if room.site.is_open:
+                room.site = replace(room.site, is_open=False)
+                index.note(node)
+
+    def _gang(self, served: Served, index: Index) -> Place | None:
+        alternatives = self.asked(served)
+        key = (alternatives, served.memory_bytes, served.cpu_milli, index is self._later)
         # Room that others took does not help a gang, but it is looked for again: changes are seldom only that.
-        if self._no_gang.get(alternatives) == self._now.changes:
+        if self._no_gang.get(key) == index.changes:
             return None
-        spot = _of_parts(parts_of(served, alternatives, self.left.values()))
+        spot = _of_parts(parts_of(served, alternatives, index.rooms.values()))
         if spot is None:
-            self._no_gang[alternatives] = self._now.changes
+            self._no_gang[key] = index.changes
         return spot
 
     def place_to_come(self, served: Served) -> Place | None:
-        """Return where a replica goes once what drains is gone, None when it will fit nowhere or on one node alone."""
+        """Return where a replica goes once what drains is gone, None when it will fit nowhere."""
         seat = self._later.best(served, self.asked(served))
-        return Place(seat.node, seat.gpus) if seat else None
+        return Place(seat.node, seat.gpus) if seat else self._gang(served, self._later)
+
+    def gang_without(self, served: Served, leaving: Iterable[Replica]) -> Place | None:
+        """Return where a gang would lie on several nodes once these are gone as well, None when it would not fit."""
+        trial = dict(self.coming)
+        for replica in leaving:
+            for node, _ in parts_held(replica):
+                if trial[node] is self.coming[node]:
+                    trial[node] = self.coming[node].copy()
+                trial[node].give(self.memory_of(replica), self.uses_of(replica, node))
+        return _of_parts(parts_of(served, self.asked(served), trial.values()))
 
     def would_get(self, served: Served, room: Room) -> tuple[str, ...] | None:
         """Return the devices that a replica would get in a room, None when it does not fit."""
@@ -165,29 +205,32 @@ class Rooms:
 
     def keep(self, served: Served, spot: Place) -> bool:
         """Hold room for a version, so that nobody else takes what of it is free; False when others have it."""
-        room = self.coming.get(spot.node)
-        if room is None or not is_big_enough(room, served):
+        found = [self.coming.get(part.node) for part in spot.all_parts]
+        there = [room for room in found if room is not None and is_big_enough(room, served)]
+        if len(there) < len(found) or not self._is_whole(served, spot):
             return False
-        if not self._is_whole(served, spot, room):
-            return False
-        left = self.left[spot.node]
         self.held[served.key] = spot
-        self._free[served.key] = sum(uuid not in left.used for uuid in spot.gpus)
+        self._free[served.key] = sum(
+            uuid not in self.left[part.node].used for part in spot.all_parts for uuid in part.gpus
+        )
         self._take(served, spot)
         return True
 
-    def _is_whole(self, served: Served, spot: Place, room: Room) -> bool:
+    def _is_whole(self, served: Served, spot: Place) -> bool:
         """Say whether a kept place is still all that a replica needs."""
         alternatives = self.asked(served)
         if not alternatives:
             return not spot.gpus
-        slots = room.site.rack.slots
-        for needs, choices in zip(
-            alternatives, pools_of(room.site.rack, alternatives), strict=True
-        ):
-            mine = {uuid for pools in choices for pool in pools for uuid in pool}
-            if len(spot.gpus) == needs.count and mine.issuperset(spot.gpus):
-                return all(has_room(served, needs, slots[u], room.used.get(u)) for u in spot.gpus)
+        total = sum(len(part.gpus) for part in spot.all_parts)
+        for number, needs in enumerate(alternatives):
+            parts = [(self.coming[part.node], part.gpus) for part in spot.all_parts]
+            pools = [pools_of(room.site.rack, alternatives)[number] for room, _ in parts]
+            if total == needs.count and all(map(_are_there, pools, spot.all_parts)):
+                return all(
+                    has_room(served, needs, room.site.rack.slots[uuid], room.used.get(uuid))
+                    for room, gpus in parts
+                    for uuid in gpus
+                )
         return False
 
     def free_of(self, key: str) -> int:
@@ -199,18 +242,25 @@ class Rooms:
         spot = self.held.pop(served.key, None)
         if spot is not None:
             del self._free[served.key]
-            uses = uses_of(served, self.left[spot.node].site.rack, spot.gpus)
-            for there, index in ((self.left, self._now), (self.coming, self._later)):
-                there[spot.node].give(served.memory_bytes, uses)
-                index.note(spot.node)
+            for room, uses in self._shares(served, spot):
+                room.give(served.memory_bytes, uses)
         return spot
 
     def _take(self, served: Served, spot: Place) -> None:
+        for room, uses in self._shares(served, spot):
+            room.take(served.memory_bytes, uses)
+
+    def _shares(self, served: Served, spot: Place) -> Iterator[tuple[Room, Uses]]:
+        """Yield each room that a place changes, now and later, with what it has of the devices there."""
         for part in spot.all_parts:
             uses = uses_of(served, self.left[part.node].site.rack, part.gpus)
             for there, index in ((self.left, self._now), (self.coming, self._later)):
-                there[part.node].take(served.memory_bytes, uses)
+                yield there[part.node], uses
                 index.note(part.node)
+
+
+def _are_there(pools: Pools, part: Part) -> bool:
+    return {uuid for choice in pools for pool in choice for uuid in pool}.issuperset(part.gpus)
 
 
 def _zones(

@@ -44,10 +44,10 @@ def waits_text(served: Served, rooms: Rooms) -> str:
     """Return which room is kept for a version until what drains there is gone."""
     spot = rooms.held[served.key]
     free = rooms.free_of(served.key)
-    gpus = f", {free} of {len(spot.gpus)} GPU free so far" if spot.gpus else ""
-    return (
-        f"needs {needs_text(served)}; has it on {spot.node} when what drains there has ended{gpus}"
-    )
+    count = sum(len(part.gpus) for part in spot.all_parts)
+    gpus = f", {free} of {count} GPU free so far" if count else ""
+    nodes = ", ".join(part.node for part in spot.all_parts[:NODES_MAX])
+    return f"needs {needs_text(served)}; has it on {nodes} when what drains there has ended{gpus}"
 
 
 def _free_text(room: Room, served: Served) -> str:

@@ -56,7 +56,7 @@ def due_ns(wishes: Wishes, now_ns: int) -> int | None:
 
 def told(row: Explain, served: Served, now_ns: int) -> Explain:
     """Return a decision with what was declared beside it; what alone explains the count gives the rule its name."""
-    holding = current(served.wishes, now_ns)
+    holding = current(served.wishes, now_ns) if served.wishes.holds else ()
     if not holding:
         return row
     text = f"{row.text}; {'; '.join(_words(hold, now_ns) for hold in holding)}"

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from glowplug.errors import CallError, UnavailableError
+from glowplug.errors import CallError, UnavailableError, call_error
 from glowplug.node.messages import Desired, LogQuery, Report
 from glowplug.wire.channel import Channel, Exchange
 from glowplug.wire.messages import to_json
 from glowplug_router.control.signal import Signal
 from glowplug_router.ports import NodeLink, ObjectStore, SecretStore
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Machines
 
 _report = msgspec.json.Decoder(Report).decode
 _names = msgspec.json.Decoder(list[str]).decode
@@ -57,6 +59,15 @@ class LocalProvider:
 
     async def changed(self) -> None:
         self._seen = await self._signal.after(self._seen)
+
+    async def machines(self) -> Machines:
+        return Machines()  # all there are were there before
+
+    async def launch(self, order: Launch) -> None:
+        raise call_error("not_found", f"{order.offer}: nothing can be launched on this machine")
+
+    async def terminate(self, order: Terminate) -> None:
+        return  # nothing was launched
 
     # -- for the listener ------------------------------------------------------------------------
 

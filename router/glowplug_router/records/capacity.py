@@ -115,6 +115,7 @@ class CapacityMemory:
 
     offers: tuple[OfferMemory, ...] = ()
     needs: tuple[NeedMemory, ...] = ()
+    unwanted: tuple[str, ...] = ()  # nodes that go as soon as what runs there is replaced
     is_strained: bool = False  # the budget is spent too fast
     serial: int = 0
     seed: int = 0

@@ -13,7 +13,9 @@ from glowplug_router.records.stored import Explain
 Precondition = Literal[
     "is_wanted",  # its version has traffic or is tried out, its node is there, and no replica has its id yet
     "is_tried_out",  # its version is tried out, and the replica that becomes it is there
-    "is_there",  # the replica is there
+    "is_there",  # the replica is there, or the machine
+    "is_absent",  # no machine has its name, or one that is stopped
+    "is_empty",  # the machine is there, and nothing runs on it or is meant to
 ]
 
 
@@ -66,28 +68,28 @@ class Swap(Guarded):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """Have a machine of an offer."""
+class Launch(Guarded):
+    """Have a machine of an offer, or start a stopped one again."""
 
     id: str  # intent id
     node: str
     offer: str
-    deadline_ns: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
+class Terminate(Guarded):
     """Give a machine back; `stop` keeps its disk, to be started again sooner."""
 
     id: str
     node: str
-    deadline_ns: int
     reason: str
     stop: bool = False
 
 
-Action = Start | Drain | Forget | Swap
+OnReplica = Start | Drain | Forget | Swap
+OnMachine = Launch | Terminate
+Action = OnReplica | OnMachine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

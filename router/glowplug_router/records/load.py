@@ -35,6 +35,7 @@ class Load:
     since_ns: int = 0  # when calls began to come, after there were none
     since_calls: int = 0  # that came since then
     burst_milli: int = 0  # what the last seconds need that chance does not explain, as calls at once, in thousandths
+    rush_milli: int = 0  # what comes of it, where it has lasted so long that it may go on; likewise
     trend_micro: int = (
         0  # how much the smoothed rate grows in a second, in millionths of a call a second
     )

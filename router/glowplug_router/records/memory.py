@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from glowplug_router.records.capacity import CapacityMemory
+from glowplug_router.records.devices import Part
 from glowplug_router.records.load import Load, StartTimes
-from glowplug_router.records.warmth import Warmth
+from glowplug_router.records.warmth import Heat, Warmth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +29,15 @@ class EndpointMemory:
     low_peak: int = 0  # most replicas that were needed since `low_since_ns`
     seen_ready: tuple[str, ...] = ()  # replicas that have been ready and are still observed
     counted: tuple[str, ...] = ()  # failed replicas already counted and still observed
+    reserve: int = 0  # replicas beyond what its load is worth, so that a zone may be lost
+    awaited: int = 0  # replicas that will start when machines come that are on their way
     room_node: str = ""  # where room is kept for it until what drains there is gone
     room_gpus: tuple[str, ...] = ()  # the devices that are kept for it there
+    room_parts: tuple[Part, ...] = ()  # and, for a gang, what is kept on other nodes
     load: Load = field(default_factory=Load)
     start: StartTimes = field(default_factory=StartTimes)
     warmth: Warmth = field(default_factory=Warmth)
+    heat: Heat = field(default_factory=Heat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +47,4 @@ class Memory:
     versions: tuple[EndpointMemory, ...] = ()
     serial: int = 0
     seed: int = 0
+    capacity: CapacityMemory = field(default_factory=CapacityMemory)

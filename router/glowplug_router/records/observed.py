@@ -1,11 +1,11 @@
 """What is there now, and what is asked of it? Frozen records, rebuilt from agents and never trusted from the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from glowplug.clock import SECOND
 from glowplug.spec import Device, Policy
-from glowplug_router.records.capacity import NodeState, Offer, OfferTally
+from glowplug_router.records.capacity import Limits, NodeState, Offer, OfferTally
 from glowplug_router.records.devices import DeviceNeeds, DeviceSlot, Part
 from glowplug_router.records.wishes import NO_WISHES, Wishes
 
@@ -78,6 +78,7 @@ class Served:
     start_prior_ns: int = (
         30 * SECOND
     )  # how long a start takes while none was seen: GenTD26's load p50 is 23 s
+    launch_ns: int = 0  # how long a machine for it takes to come, where none has room now
     wishes: Wishes = NO_WISHES  # what people declared for a while
 
 
@@ -95,6 +96,16 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Machines:
+    """What a provider says: what could be launched, what was, and what became of it."""
+
+    offers: tuple[Offer, ...] = ()
+    nodes: tuple[Node, ...] = ()  # one is in it from its order until it is gone
+    tallies: tuple[OfferTally, ...] = ()
+    limits: Limits = field(default_factory=Limits)  # what people allow of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """The world at one moment."""
 
@@ -104,3 +115,7 @@ class Observed:
     replicas: tuple[Replica, ...]
     offers: tuple[Offer, ...] = ()  # what could be launched; none where nodes are simply there
     tallies: tuple[OfferTally, ...] = ()
+    limits: Limits = field(default_factory=Limits)  # what people allow of what could be launched
+    kept: tuple[
+        str, ...
+    ] = ()  # machines with replicas that are not shown: none of them is given back

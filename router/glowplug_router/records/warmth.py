@@ -1,4 +1,4 @@
-"""What does the planner remember of the times when nobody calls a version? Frozen, bounded, all integers."""
+"""What does the planner remember of when a version is called, and when nobody does? Frozen, bounded, all integers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,3 +27,12 @@ class Warmth:
     ] = ()  # of each step down: twice the best possible, less what was paid
     keeps_ns: tuple[int, ...] = ()  # idle ages at which to step down; () = nothing is learned yet
     preheat: Preheat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How often something was called lately, over several times: sums that halve (`policy.warmth.residency`)."""
+
+    sums: tuple[int, ...] = ()  # () = no call was counted yet
+    at_ns: int = 0  # up to when the sums are decayed; 0 = nobody has looked yet
+    calls: int = 0  # the counter of calls when last looked at

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from hashlib import sha256
 
 from glowplug_router.simulation.run import Outcome, run_seed
@@ -36,6 +37,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, object]:
         "events": sum(outcome.events for outcome in outcomes),
         "calls": sum(outcome.calls for outcome in outcomes),
         "violations": sum(len(outcome.violations) for outcome in outcomes),
+        "faults": dict(sum((Counter(outcome.faults) for outcome in outcomes), Counter())),
         "digest": digest,
     }
     if failing:

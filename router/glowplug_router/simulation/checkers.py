@@ -11,8 +11,8 @@ from glowplug.clock import SECOND
 from glowplug_router.dispatch import DispatchState
 from glowplug_router.dispatch.flight import whose_turn
 from glowplug_router.policy.rollout import max_replicas, min_replicas
-from glowplug_router.records.decided import Drain, Forget, Plan, Start, Swap
-from glowplug_router.records.observed import Observed, Replica, Served
+from glowplug_router.records.decided import Drain, Forget, Launch, Plan, Start, Swap, Terminate
+from glowplug_router.records.observed import Node, Observed, Replica, Served
 from glowplug_router.simulation.controller import Planner
 from glowplug_router.simulation.facts import (
     Accepted,
@@ -229,7 +229,7 @@ class Checkers:
 
     def _plan(self, fact: Planned) -> None:
         observed, plan = fact.observed, fact.plan
-        planned = planned_state(observed, plan)
+        planned = planned_state(observed, plan, self._world.now_ns)
         served = {version.key: version for version in observed.served}
         if plan.memory.versions and self._sees_nodes(observed):
             for key, count in working(planned.replicas).items():
@@ -315,8 +315,9 @@ class Checkers:
             self._expect(count <= lowest, "reaches_zero", f"{count} of {key} left, min {lowest}")
 
 
-def planned_state(observed: Observed, plan: Plan) -> Observed:
+def planned_state(observed: Observed, plan: Plan, now_ns: int = 0) -> Observed:
     """Return what would be observed if the plan had been carried out this moment."""
+    nodes = {node.id: node for node in observed.nodes}
     replicas = {replica.id: replica for replica in observed.replicas}
     for action in plan.actions:
         match action:
@@ -330,7 +331,21 @@ def planned_state(observed: Observed, plan: Plan) -> Observed:
                 replicas.pop(id, None)
             case Swap(replica=id, version=version):
                 replicas[id] = replace(replicas[id], version=version, state="starting")
-    return replace(observed, replicas=tuple(replicas.values()))
+            case Launch() | Terminate():
+                _order(nodes, action, now_ns)
+    return replace(observed, replicas=tuple(replicas.values()), nodes=tuple(nodes.values()))
+
+
+def _order(nodes: dict[str, Node], action: Launch | Terminate, now_ns: int) -> None:
+    """Have a machine as it is right after an order."""
+    node = nodes.get(action.node, Node(id=action.node, cpu_milli=0, memory_bytes=0))
+    node = replace(node, since_ns=now_ns, seen_ns=max(node.seen_ns, now_ns))
+    if isinstance(action, Launch):
+        nodes[node.id] = replace(node, offer=action.offer, state="launching")
+    elif action.stop:
+        nodes[node.id] = replace(node, state="stopped")
+    else:
+        del nodes[node.id]
 
 
 def working(replicas: Iterable[Replica]) -> dict[str, int]:

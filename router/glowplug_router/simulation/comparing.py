@@ -1,13 +1,14 @@
 """What would another scale have made of the same traffic? A replay for each, and the figures that one compares."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from glowplug.clock import HOUR, SECOND
+from glowplug.clock import HOUR, MILLISECOND, SECOND
 from glowplug.spec import Policy
 from glowplug_router.records.observed import Served
 from glowplug_router.simulation.replay import (
+    Batch,
     Endpoint,
     Fleet,
     Outcome,
@@ -21,19 +22,37 @@ from glowplug_router.simulation.replay.scene import devices
 GPUS_PER_NODE = (
     8  # what the largest machines of one host have; room is not what a comparison is about
 )
+COLUMNS = (
+    512  # of a plot: half of what a timeline keeps, since the last call may end long after it came
+)
+BUCKET_MIN_NS = 10 * MILLISECOND  # below, there is a call in a bucket or none
 PERCENTILES = (500, 950, 990)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """How endpoints are scaled, and how they behave. All endpoints of a trace have the same one."""
+class Behaviour:
+    """How an endpoint is scaled, and how its replicas behave."""
 
-    name: str
     policy: Policy
     concurrency: int = 1
+    gpus: int = 1  # of one replica
     start: StartTime
-    price_micro_usd: int = 0  # a device held for an hour; 0 = not known
+    batch: Batch | None = None
     run_ns: int = HOUR  # how long a replica that drains may take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One side of a comparison: how endpoints behave, those that are named in a way of their own."""
+
+    name: str
+    usual: Behaviour
+    named: Mapping[str, Behaviour] = field(default_factory=dict)
+    price_micro_usd: int = 0  # a device held for an hour; 0 = not known
+
+    def of(self, endpoint: str) -> Behaviour:
+        """Return how an endpoint behaves."""
+        return self.named.get(endpoint, self.usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +70,7 @@ class Summary:
     dollars: float | None
     starts: int
     drains: int
+    batch: float | None  # calls in one, on average; None where nothing runs together
 
     def record(self) -> dict[str, Any]:
         """Return the figures for programs."""
@@ -68,41 +88,58 @@ class Summary:
             "dollars": self.dollars,
             "starts": self.starts,
             "drains": self.drains,
+            "batch": self.batch,
         }
 
 
 def replayed(setup: Setup, traffic: Sequence[Request], seed: int = 0) -> Outcome:
-    """Return what the real planner and dispatcher make of the traffic under a setup."""
+    """Return what the real planner, dispatcher and batcher make of the traffic under a setup."""
     names = sorted({request.endpoint for request in traffic})
+    slowest_ns = max(max(one.start.p50_ns, one.start.p90_ns) for one in map(setup.of, names))
     scene = Scene(
-        endpoints=tuple(_endpoint(setup, name) for name in names),
+        endpoints=tuple(_endpoint(setup.of(name), name) for name in names),
         traffic=traffic,
         fleet=Fleet(),
         # What `min` keeps has been there for long when a trace begins.
-        lead_ns=2 * max(setup.start.p50_ns, setup.start.p90_ns) + SECOND,
+        lead_ns=2 * slowest_ns + SECOND,
+        bucket_ns=max(BUCKET_MIN_NS, min(SECOND, traffic[-1].at_ns // COLUMNS)),
     )
-    fleet = devices(
-        max(1, setup.policy.max), per_node=GPUS_PER_NODE, price_micro_usd=setup.price_micro_usd
-    )
-    return replay_apart(scene, lambda _: fleet, seed=seed)
+    return replay_apart(scene, lambda endpoint: _fleet(setup, endpoint), seed=seed)
 
 
-def _endpoint(setup: Setup, name: str) -> Endpoint:
+def _fleet(setup: Setup, endpoint: Endpoint) -> Fleet:
+    """Return room for all that an endpoint may have."""
+    served = endpoint.served
+    per_node = max(GPUS_PER_NODE // served.gpu_count, 1) * served.gpu_count
+    count = max(1, served.policy.max) * served.gpu_count
+    return devices(count, per_node=per_node, price_micro_usd=setup.price_micro_usd)
+
+
+def _endpoint(behaviour: Behaviour, name: str) -> Endpoint:
     served = Served(
         key=f"{name}@1",
-        policy=setup.policy,
-        permits=setup.concurrency,
+        policy=behaviour.policy,
+        permits=behaviour.concurrency,
         permille=1000,
-        gpu_count=1,
-        drain_ns=setup.run_ns,
+        gpu_count=behaviour.gpus,
+        drain_ns=behaviour.run_ns,
     )
-    return Endpoint(served=served, start=setup.start)
+    return Endpoint(served=served, start=behaviour.start, batch=behaviour.batch)
+
+
+def packed_ns(setup: Setup, outcome: Outcome) -> int:
+    """Return the device time that the calls would have taken without a gap between them; batches as they were cut."""
+    return sum(
+        use.busy_ns * one.gpus // (1 if one.batch else one.concurrency)
+        for use, one in ((use, setup.of(name)) for name, use in outcome.uses.items())
+    )
 
 
 def summary(setup: Setup, outcome: Outcome, limit_ns: int) -> Summary:
     """Return the figures of a replay; `limit_ns` is what counts as in time."""
     waits, codes = outcome.calls.waits(), outcome.codes()
     uses = outcome.uses.values()
+    batches = sum(use.batches for use in uses)
     return Summary(
         name=setup.name,
         calls=len(outcome.calls),
@@ -115,4 +152,5 @@ def summary(setup: Setup, outcome: Outcome, limit_ns: int) -> Summary:
         dollars=outcome.micro_usd / 1e6 if setup.price_micro_usd else None,
         starts=sum(use.starts for use in uses),
         drains=sum(use.drains for use in uses),
+        batch=sum(use.batched for use in uses) / batches if batches else None,
     )

@@ -7,7 +7,16 @@ from functools import partial
 from glowplug.clock import MILLISECOND, SECOND
 from glowplug_router.dispatch import VersionSet
 from glowplug_router.policy.backoff import is_failed
-from glowplug_router.records.decided import Action, Drain, Forget, Plan, Start, Swap
+from glowplug_router.records.decided import (
+    Action,
+    Drain,
+    Forget,
+    Launch,
+    Plan,
+    Start,
+    Swap,
+    Terminate,
+)
 from glowplug_router.records.memory import Memory
 from glowplug_router.records.observed import Demand, Node, Observed, Replica, ReplicaState, Served
 from glowplug_router.simulation.facts import Fact, Planned
@@ -44,6 +53,16 @@ class _Intended:
     node: str
     number: int
     since_ns: int
+
+
+def heard(row: Demand, known: Demand | None, now_ns: int) -> Demand:
+    """Return a row as a controller must take it whose gateway's clock may be off: a call came when it heard of it.
+
+    The router's own controller hears only gateways of its own host, whose monotonic clock is its own.
+    """
+    if known is not None and row.arrivals <= known.arrivals:
+        return replace(row, last_arrival_ns=known.last_arrival_ns)
+    return replace(row, last_arrival_ns=min(row.last_arrival_ns, now_ns))
 
 
 class SimController:
@@ -113,8 +132,10 @@ class SimController:
     def count(self, report: DemandReport) -> None:
         """Take in what callers asked for."""
         if report.number > self._demand_number:
-            has_news = report.rows != self._demand
-            self._demand_number, self._demand = report.number, report.rows
+            known = {row.key: row for row in self._demand}
+            rows = tuple(heard(row, known.get(row.key), self._world.now_ns) for row in report.rows)
+            has_news = rows != self._demand
+            self._demand_number, self._demand = report.number, rows
             if has_news:
                 self._soon()
 
@@ -239,8 +260,8 @@ class SimController:
                 intended.want = replace(intended.want, draining=True, drain_ns=drain_ns)
             case Forget(replica=replica):
                 self._intended.pop(replica, None)
-            case Swap():
-                pass  # in place, on a developer's machine: no scenario has it
+            case Swap() | Launch() | Terminate():
+                pass  # neither a developer's machine nor a market is in any scenario
 
     def _roll_out(self, observed: Observed) -> bool:
         """Make candidates that are ready live, take back those that fail, drop versions that have left."""

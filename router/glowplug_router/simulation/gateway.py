@@ -169,7 +169,8 @@ class SimGateway:
             parent.children.append(id)
         self.open[id] = call
         row = self._counted.get(version, Demand(key=version))
-        self._counted[version] = replace(row, arrivals=row.arrivals + 1, last_arrival_ns=now_ns)
+        stamp_ns = self._post.stamped(now_ns)
+        self._counted[version] = replace(row, arrivals=row.arrivals + 1, last_arrival_ns=stamp_ns)
         event = CallArrived(id, version, deadline_ns, klass=klass, parent=parent_id)
         if arrival is not None:
             event = structs.replace(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.errors import ConfigError
@@ -71,8 +72,14 @@ def plot(path: Path, title: str, runs: Sequence[tuple[str, Outcome]]) -> None:
     waits.set_xlabel(unit, color=INK)
     waits.set_xlim(left=0, right=max(outcome.span_ns for _, outcome in runs) / unit_ns)
     arrivals.set_title(title, loc="left", fontsize=11)
-    replicas.legend(loc="upper right", frameon=False, ncols=2, fontsize=9)
+    _name(replicas)
     figure.savefig(path, dpi=130, metadata=_metadata(path))
+
+
+def _name(replicas: Any) -> None:
+    """Say which line is which, above the axes: within them it would hide the end of the lines."""
+    replicas.yaxis.get_major_locator().set_params(integer=True)
+    replicas.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=2, fontsize=9)
 
 
 def _metadata(path: Path) -> dict[str, str | None]:

@@ -39,6 +39,9 @@ class Outcome:
     violations: tuple[Violation, ...]
     codes: Mapping[str, int]  # answers by their code
     live: tuple[str, ...]  # versions with traffic at the end
+    faults: Mapping[
+        str, int
+    ]  # how often each was met; what happens to machines and processes is in `Rates`
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class _Simulation:
     world: World
     drawn: scenario.Scenario
     rates: faults.Rates
+    post: faults.Post
     nodes: dict[str, SimNode]
     gateway: SimGateway
     controller: SimController
@@ -90,6 +94,7 @@ def _outcome(seed: int, simulation: _Simulation) -> Outcome:
         violations=tuple(checkers.violations),
         codes=checkers.codes,
         live=tuple(version.key for version in served if version.permille),
+        faults=simulation.post.happened,
     )
 
 
@@ -109,7 +114,7 @@ def _assembled(
     gateway = SimGateway(world, post, subject.step, checkers.observe, controller.count, find)
     controller.nodes = nodes
     controller.publish = gateway.learn
-    return _Simulation(world, drawn, rates, nodes, gateway, controller, checkers)
+    return _Simulation(world, drawn, rates, post, nodes, gateway, controller, checkers)
 
 
 def _find(nodes: dict[str, SimNode], replica: str) -> Rank | None:
@@ -130,6 +135,7 @@ def _plan_faults(simulation: _Simulation) -> None:
     controller = simulation.controller
     acts: list[Callable[[], None]] = [partial(_kill_a_rank, simulation)] * rates.kills
     acts += [controller.restart] * rates.restarts
+    acts += [simulation.post.skew] * rates.skews
     acts += [partial(_lose_an_agent, simulation) for _ in range(rates.agents)]
     acts += [partial(_lose_a_node, simulation) for _ in range(rates.nodes)]
     acts += [

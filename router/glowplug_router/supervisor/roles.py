@@ -81,6 +81,7 @@ def gateway_settings(settings: UpSettings) -> GatewaySettings:
         origins=settings.origins,
         body_max_bytes=settings.body_max_bytes,
         drain_ns=settings.drain_ns,
+        record=settings.record,
         tls_cert=settings.tls.cert if settings.tls else "",
         tls_key=settings.tls.key if settings.tls else "",
     )

@@ -68,7 +68,8 @@ def _nodes(out: Output, url: str, nodes: list[dict[str, Any]]) -> None:
     out.say(f"{url}, {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
     for node in nodes:
         have = node["inventory"]
-        gpus = ", ".join(gpu["name"] for gpu in have["gpus"]) or "no GPU"
+        names = (f"{gpu['name']} {gpu.get('profile', '')}".strip() for gpu in have["gpus"])
+        gpus = ", ".join(names) or "no GPU"
         told = (
             f"{have['cpu_milli'] / 1000:g} CPUs, {have['memory_bytes'] / (1 << 30):.0f} GiB, {gpus}"
         )

@@ -150,6 +150,7 @@ class Agent:
             inventory=self._site.inventory,
             residencies=self.fleet.residencies,
             envs=self._site.environments.built(),
+            layers=self._site.bundles.held(),
         )
 
     def _changed(self) -> None:

@@ -22,6 +22,7 @@ from glowplug.node.tars import unpack
 
 LAYER_MAX = 2 << 30  # bytes of one layer as sent
 LOCK_MAX = 4 << 20  # bytes of a lock's text
+HELD_MAX = 4096  # digests in a report: 300 KB; `garbage` keeps 32 that nothing runs in
 
 Fetch = Callable[[str], AsyncGenerator[bytes, None]]  # digest -> the bytes, from the controller
 
@@ -46,6 +47,11 @@ class Bundles:
                 await self._bring(layer, place)
         os.utime(place)  # used now: see `garbage`
         return place
+
+    def held(self) -> tuple[str, ...]:
+        """Return the digests of the layers that are here; what is on its way in or out has another name."""
+        names = sorted(one.name for one in self._folder.iterdir() if not one.name.startswith("."))
+        return tuple(f"sha256:{name}" for name in names[:HELD_MAX])
 
     async def text(self, layer: Layer) -> str:
         """Return a lock's text; it is needed once, so it is not kept."""

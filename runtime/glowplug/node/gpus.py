@@ -27,8 +27,15 @@ class Refused:
     reason: str
 
 
+def whole(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Return those that can be handed out whole: neither slices, nor what was cut in slices and runs nothing itself."""
+    parents = {gpu.parent for gpu in gpus}
+    return tuple(gpu for gpu in gpus if not gpu.parent and gpu.uuid not in parents)
+
+
 def grant(needs: Needs, gpus: Sequence[Gpu], taken: Collection[str]) -> Granted | Refused:
     """Return the devices for one replica, given those that others have."""
+    gpus = whole(gpus)
     count = max(1, needs.gpu_count) if needs.device == "cuda" else needs.gpu_count
     if needs.device == "cpu" or count == 0:
         return Granted("cpu")

@@ -4,6 +4,8 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +67,56 @@ def gpus() -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()  # the library is there, the driver is not
     try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        return listed(pynvml)
     except pynvml.NVMLError:
         return ()
     finally:
         pynvml.nvmlShutdown()
 
 
-def _gpu(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+def listed(nvml: Any) -> tuple[Gpu, ...]:
+    """Return each GPU that an open NVML shows, followed by the slices that it is cut in (MIG)."""
+    found: list[Gpu] = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        whole = _gpu(nvml, handle)
+        found += [whole, *_slices(nvml, handle, whole)]
+    return tuple(found)
+
+
+def _gpu(nvml: Any, handle: Any) -> Gpu:
     return Gpu(
         uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
         name=_text(nvml.nvmlDeviceGetName(handle)),
         memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+    )
+
+
+def _slices(nvml: Any, handle: Any, whole: Gpu) -> Iterator[Gpu]:
+    try:
+        is_cut, _ = nvml.nvmlDeviceGetMigMode(handle)
+        places = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_cut else 0
+    except nvml.NVMLError:
+        return  # a model, or a driver, that has no slices
+    for place in range(places):
+        try:
+            part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+        except nvml.NVMLError:
+            continue  # nothing is there
+        yield _slice(nvml, part, whole)
+
+
+def _slice(nvml: Any, handle: Any, whole: Gpu) -> Gpu:
+    known = _gpu(nvml, handle)
+    # "NVIDIA H100 80GB HBM3 MIG 1g.10gb"; a seventh of the multiprocessors is a slice (NVIDIA MIG user guide).
+    model, _, profile = known.name.rpartition("MIG ")
+    sevenths = int(nvml.nvmlDeviceGetAttributes_v2(handle).gpuInstanceSliceCount)
+    return replace(
+        known,
+        name=model.strip() or whole.name,
+        parent=whole.uuid,
+        profile=profile,
+        share_permille=sevenths * 1000 // 7,
     )
 
 

@@ -22,11 +22,14 @@ Level = Literal["hot", "asleep", "primed", "cold"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One whole device of this machine."""
+    """One device of this machine, or one slice of one (MIG)."""
 
     uuid: str
     name: str
     memory_bytes: int
+    parent: str = ""  # of a slice: uuid of the GPU that it was cut from
+    profile: str = ""  # of a slice: "1g.10gb"
+    share_permille: int = 1000  # of the compute of the whole GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,7 @@ class Report:
     inventory: Inventory
     residencies: tuple[Residency, ...]
     envs: tuple[str, ...] = ()  # environments built here
+    layers: tuple[str, ...] = ()  # digests of layers on its disk; older agents leave it out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """How does a fleet fare over weeks, when its calls are counted and not looked at one by one?
 
-In each step of two minutes an endpoint gets a Poisson count of calls. What is ready serves what its permits can; the
+In each step of a minute an endpoint gets a Poisson count of calls. What is ready serves what its permits can; the
 rest is carried as a backlog. A call is late when the backlog takes longer than the SLO to drain at the time it comes,
 linear inside a step, or when nothing is ready and the first replica is further away than that. Waits inside a pool
 that keeps up are left out: with calls of a second or less they are far below an SLO of ten. A replica needs a ready
@@ -15,7 +15,7 @@ from random import Random
 from glowplug.clock import MINUTE, SECOND
 from glowplug_router.records.observed import Served
 
-STEP_NS = 2 * MINUTE
+STEP_NS = MINUTE  # rates are given by the minute
 LOAD_NS = 30 * SECOND  # a start on a ready node: GenTD26's base models take 23 s in the median
 SLO_NS = 10 * SECOND
 COUNTED_BY_HAND = 30.0  # above this mean a Poisson count is drawn as a normal one
@@ -44,7 +44,9 @@ class Pool:
     loading_ns: list[int] = field(default_factory=list)  # when those that load will be ready
     queued: float = 0.0
     arrivals: int = 0
+    came: int = 0  # in the last step
     completed: float = 0.0
+    ended: float = 0.0  # in the last step
     late: float = 0.0
     last_ns: int = 0
 
@@ -79,8 +81,9 @@ class Pool:
         able = self.caller.capacity(seconds)
         before, self.queued = self.queued, max(0.0, self.queued + count - able)
         self.late += count * self._late_share(before, ahead_s, able / step_s)
-        self.arrivals += count
-        self.completed += before + count - self.queued
+        self.came, self.ended = count, before + count - self.queued
+        self.arrivals += self.came
+        self.completed += self.ended
         if count:
             self.last_ns = now_ns
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Protocol
 
-from glowplug_router.policy.warmth.residency import Heat, Resident, called, victims
+from glowplug_router.policy.warmth.residency import Resident, called, worth
+from glowplug_router.records.warmth import Heat
 from glowplug_router.simulation.replay import Request
 from glowplug_router.simulation.traces.synthetic import gentd26_like
 from policy.baselines.caches import Gdsf, Lfu, Lru, belady_misses
@@ -46,9 +47,7 @@ class Ours:
 
     def victim(self, held: set[str], now_ns: int) -> str:
         """Return who makes way."""
-        chosen = victims((Resident(key, 1, 1, self._heats[key]) for key in held), 1, now_ns)
-        assert chosen, held
-        return chosen[0].key
+        return min(held, key=lambda key: (worth(Resident(1, 1, self._heats[key]), now_ns), key))
 
     def evicted(self, key: str) -> None:
         """Keep what is known of it."""

@@ -52,7 +52,7 @@ class Planning:
         demand = tuple(self.demand.values())
         made = plan(self.observed, demand, self.memory, self.now_ns)
         self.memory = made.memory
-        self.observed = planned_state(self.observed, made)
+        self.observed = planned_state(self.observed, made, self.now_ns)
         again = plan(self.observed, demand, self.memory, self.now_ns)
         assert not again.actions, again.actions
         assert made.wake_ns is None or made.wake_ns > self.now_ns

@@ -170,6 +170,15 @@ def test_a_node_that_holds_the_artefacts_is_preferred_unless_it_costs_twice_as_m
     assert places(version(artefacts=("x",)), cold, warm, count=1) == [Place("a")]
 
 
+def test_without_a_device_the_node_that_holds_the_artefacts_gets_one_replica_a_cpu_before_others() -> (
+    None
+):
+    pool = (machine("bare", cpu_milli=2000), machine("holds", cpu_milli=2000, holds=("bundle",)))
+    found = places(version(artefacts=("bundle",)), *pool, count=5)
+
+    assert [spot.node for spot in found if spot] == ["holds", "holds", "bare", "bare", "holds"]
+
+
 def test_a_version_that_is_spread_has_its_replicas_in_different_zones() -> None:
     pool = [
         machine(id, *slots(*(f"{id}{n}" for n in range(4))), zone=zone)
@@ -183,6 +192,15 @@ def test_a_version_that_is_spread_has_its_replicas_in_different_zones() -> None:
     made = Rooms(pool, there, {KEY: served})
 
     assert [spot.node for _ in range(3) if (spot := made.place(served))] == ["c", "b", "c"]
+
+
+def test_a_replica_on_a_device_that_its_version_does_not_want_has_all_of_it() -> None:
+    served = wanting(DeviceNeeds(share_permille=300, models=("L4",)))
+    there = [replica("r", node="a", gpus=("a1",))]
+    other = machine("a", *slots("a1", model="NVIDIA A10G"))
+    made = Rooms([other], there, {KEY: served})
+
+    assert made.left["a"].used["a1"].share_permille == 1000
 
 
 @pytest.mark.parametrize("state", ["launching", "leaving", "stopped"])

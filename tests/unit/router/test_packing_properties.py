@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from glowplug.spec import Policy
 from glowplug_router.policy.placement import Rooms, best_place
+from glowplug_router.records.capacity import Offer
 from glowplug_router.records.devices import DeviceNeeds, DeviceSlot
 from glowplug_router.records.observed import Node, Replica, Served
 from glowplug_router.simulation.overcommitted import overcommitted
@@ -103,3 +104,32 @@ def test_nothing_is_given_twice_and_gangs_are_whole(
     assert {n: room.used for n, room in after.left.items()} == {
         n: room.used for n, room in made.left.items()
     }
+
+
+shapes = st.builds(
+    Served,
+    key=st.sampled_from([f"a/e@{number}" for number in range(6)]),
+    policy=st.sampled_from([Policy(), Policy(priority="critical")]),
+    permits=st.just(1),
+    permille=st.just(1000),
+    needs=st.sampled_from([(), (DeviceNeeds(),), (DeviceNeeds(share_permille=300),)]),
+    memory_bytes=st.sampled_from([0, 10, 30]),
+    cpu_milli=st.sampled_from([1000, 3000]),
+    artefacts=st.sampled_from([(), ("b",), ("b", "c")]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(fleets, st.lists(shapes, min_size=1, max_size=6, unique_by=lambda one: one.key), st.data())
+def test_versions_that_want_the_same_devices_find_what_each_would_find_alone(
+    nodes: tuple[Node, ...], served: list[Served], data: st.DataObject
+) -> None:
+    offer = Offer(id="o", type="t", zone="z1", market="spot", price_micro_usd=700)
+    nodes = tuple(
+        replace(one, offer="o") if number % 2 else one for number, one in enumerate(nodes)
+    )
+    made = Rooms(nodes, (), {one.key: one for one in served}, (offer,))
+    for _ in range(data.draw(st.integers(0, 12))):
+        one = data.draw(st.sampled_from(served))
+        alone = best_place(one, made.left, bool(made.asked(one)))
+        assert made.place(one) == alone

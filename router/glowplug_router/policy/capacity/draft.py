@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from glowplug.clock import SECOND
 from glowplug_router.policy.capacity.envelope import is_stoppable
 from glowplug_router.policy.capacity.notices import call_limits
-from glowplug_router.policy.capacity.offers import launch_ns
 from glowplug_router.policy.capacity.quotes import Quotes
 from glowplug_router.policy.capacity.view import CapacityPlan, CapacityView
 from glowplug_router.records.capacity import CapacityMemory, NeedMemory, Offer
@@ -13,7 +13,7 @@ from glowplug_router.records.decided import Launch, Terminate
 from glowplug_router.records.observed import Node
 from glowplug_router.records.stored import Explain
 
-LATE_FACTOR = 4  # an intent is dropped when it takes so many times as long as the slowest tenth [I]
+BEGUN_WITHIN_NS = 15 * SECOND  # an order is not given on a view of the world that is older [I]
 
 
 @dataclass(slots=True)
@@ -36,13 +36,13 @@ class CapacityDraft:
             self.serial += 1
             node = f"{offer.id}#{self.view.epoch}.{self.serial}"
         self.quotes.held[offer.id] += 1
-        takes_ns = LATE_FACTOR * launch_ns(offer)
         self.actions.append(
             Launch(
                 id=self._id("launch", f"{node}|{self.serial}"),
                 node=node,
                 offer=offer.id,
-                deadline_ns=self.now_ns + takes_ns,
+                deadline_ns=self.now_ns + BEGUN_WITHIN_NS,
+                precondition="is_absent",
                 reason=reason,
             )
         )
@@ -59,7 +59,8 @@ class CapacityDraft:
             Terminate(
                 id=self._id("stop" if stops else "terminate", f"{node.id}|{node.since_ns}"),
                 node=node.id,
-                deadline_ns=self.now_ns,
+                deadline_ns=self.now_ns + BEGUN_WITHIN_NS,
+                precondition="is_empty",
                 reason=reason,
                 stop=stops,
             )
@@ -85,6 +86,7 @@ class CapacityDraft:
             memory=CapacityMemory(
                 offers=tuple(memories.values()),
                 needs=tuple(self.needs),
+                unwanted=tuple(self.unwanted),
                 is_strained=is_strained,
                 serial=self.serial,
                 seed=seed,

@@ -31,6 +31,11 @@ class Loss:
 
 def units_of(offer: Offer, need: Need) -> int:
     """Return the capacity of a node for this need, in thousandths of a replica on the reference device; 0 = none."""
+    return slots_of(offer, need) * (offer.speed_permille if need.count else 1000)
+
+
+def slots_of(offer: Offer, need: Need) -> int:
+    """Return how many replicas of this need a node can hold, whatever their speed."""
     devices = dict(offer.devices).get(need.kind, 0)
     if need.count and not (devices >= need.count and _is_right(offer, need)):
         return 0
@@ -39,8 +44,7 @@ def units_of(offer: Offer, need: Need) -> int:
         bounds.append(offer.memory_bytes // need.memory_bytes)
     if need.cpu_milli and offer.cpu_milli < need.cpu_milli:
         return 0  # CPUs are shared: a node must have them at all, as `policy.placement` has it
-    slots = min(bounds, default=1)
-    return slots * (offer.speed_permille if need.count else 1000)
+    return min(bounds, default=1)
 
 
 def _is_right(offer: Offer, need: Need) -> bool:

@@ -32,6 +32,15 @@ class Settlement:
     soon: int = 0  # launched in this step, and ready as soon as a stand-in would be
     cap: int = UNCAPPED  # what one zone may hold
     launched: list[str] = field(default_factory=list)
+    staying: list[Node] = field(init=False)  # ready or will be, and without notice
+    firm: set[str] = field(init=False)  # of the staying those that are ready
+    risks: dict[str, int] = field(init=False)  # offer -> an hour of one unit, with its risk
+
+    def __post_init__(self) -> None:
+        self.firm = {node.id for node in self.nodes if is_firm(node)}
+        self.staying = [node for node in self.nodes if node.id in self.firm or is_coming(node)]
+        self.risks = {priced.offer.id: priced.risk_micro_usd for priced in self.spot}
+        self.risks |= {priced.offer.id: priced.risk_micro_usd for priced in self.on_demand}
 
     def offer(self, node: Node) -> Offer:
         """Return the offer of a node."""
@@ -41,28 +50,24 @@ class Settlement:
         """Return the capacity of nodes."""
         return sum(self.units[node.id] for node in nodes)
 
-    def staying(self) -> list[Node]:
-        """Return the nodes that are ready or will be, and have no notice."""
-        return [node for node in self.nodes if is_firm(node) or is_coming(node)]
-
     def on_spot(self, nodes: Iterable[Node]) -> list[Node]:
         """Return those of the spot market."""
-        return [node for node in nodes if self.offer(node).market == "spot"]
+        offers = self.draft.quotes.offers
+        return [node for node in nodes if offers[node.offer].market == "spot"]
 
     def by_zone(self, nodes: Iterable[Node]) -> Counter[str]:
         """Return the capacity in each zone."""
         zones: Counter[str] = Counter()
+        offers, units = self.draft.quotes.offers, self.units
         for node in nodes:
-            zones[self.offer(node).zone] += self.units[node.id]
+            zones[offers[node.offer].zone] += units[node.id]
         return zones
-
-    def after_the_worst_zone(self, nodes: Iterable[Node]) -> int:
-        """Return what is left when the zone with most of these nodes is lost."""
-        zones = self.by_zone(nodes)
-        return zones.total() - max(zones.values(), default=0)
 
     def risk(self, node: Node) -> int:
         """Return what an hour of one unit of a node costs, with its risk."""
-        return next(
-            p.risk_micro_usd for p in self.spot + self.on_demand if p.offer.id == node.offer
-        )
+        return self.risks[node.offer]
+
+
+def after_the_worst(zones: Counter[str]) -> int:
+    """Return what is left when the zone with most is lost."""
+    return zones.total() - max(zones.values(), default=0)

@@ -8,7 +8,7 @@ from glowplug.clock import MINUTE, SECOND
 from glowplug_router.policy.capacity.budget import on_demand_allowed, units_allowed
 from glowplug_router.policy.capacity.draft import CapacityDraft
 from glowplug_router.policy.capacity.filler import pays_to_fill, pays_to_switch
-from glowplug_router.policy.capacity.notices import expected_ns, is_firm
+from glowplug_router.policy.capacity.notices import expected_ns
 from glowplug_router.policy.capacity.offers import launch_ns, unit_price, units_of
 from glowplug_router.policy.capacity.overprovision import spare_nodes
 from glowplug_router.policy.capacity.portfolio import (
@@ -18,7 +18,11 @@ from glowplug_router.policy.capacity.portfolio import (
     usable_zones,
     zone_cap,
 )
-from glowplug_router.policy.capacity.settlement import UNCAPPED, Settlement
+from glowplug_router.policy.capacity.settlement import (
+    UNCAPPED,
+    Settlement,
+    after_the_worst,
+)
 from glowplug_router.policy.capacity.surplus import release_surplus
 from glowplug_router.records.capacity import Need, NeedMemory, Offer
 from glowplug_router.records.observed import Node
@@ -30,8 +34,10 @@ CALM_NS = 5 * MINUTE  # ... and more seldom where all that is wanted is there [I
 def settle(draft: CapacityDraft, need: Need, nodes: Sequence[Node], now_spare: int) -> None:
     """Launch what the need misses, release what it has too much of, and say why."""
     quotes = draft.quotes
-    units = {node.id: quotes.units(node, need) for node in nodes}
-    nodes = [node for node in nodes if units[node.id]]
+    one_of_each = {node.offer: node for node in nodes}
+    known = {offer: quotes.units(node, need) for offer, node in one_of_each.items()}
+    nodes = [node for node in nodes if known[node.offer]]
+    units = {node.id: known[node.offer] for node in nodes}
     loss = quotes.loss(need, nodes)
     spot, on_demand = (quotes.priced(need, market, loss) for market in ("spot", "on_demand"))
     it = Settlement(draft, need, nodes, units, loss, spot, on_demand)
@@ -46,7 +52,7 @@ def _aim(it: Settlement) -> None:
     """Decide how much must be ready, and how much of it one zone may hold."""
     wanted = units_allowed(it.need, it.draft.quotes.allowed)
     it.critical = min(it.need.critical_permille, wanted)
-    held = it.by_zone(it.staying())
+    held = it.by_zone(it.staying)
     it.total = total_needed(wanted, it.critical, usable_zones(it.spot + it.on_demand, held))
     it.filled = on_demand_allowed(it.total, it.critical, it.draft.quotes.allowed)
     if it.critical:
@@ -58,10 +64,10 @@ def _launch_spot(it: Settlement, now_spare: int) -> tuple[int, int]:
     """Launch what spot should carry and does not; return the nodes to spare, and what cannot be had."""
     bar = min(it.on_demand, key=lambda priced: priced.risk_micro_usd, default=None)
     offers = [priced for priced in it.spot if bar is None or _is_better(priced, bar)]
-    spot = it.on_spot(it.staying())
+    spot = it.on_spot(it.staying)
     zones = it.by_zone(spot)
     it.spot_total = it.total
-    wanted = max(it.total - it.sum(spot), _unreserved(it, it.staying()))
+    wanted = max(it.total - it.sum(spot), _unreserved(it, it.staying))
     found, missing = chosen(offers, wanted, zones, it.cap)
     spare, bought = 0, -1
     # What is bought to spare changes what can be lost: asked again until it is the answer to itself.
@@ -104,13 +110,12 @@ def _is_better(spot: Priced, on_demand: Priced) -> bool:
 
 def _unreserved(it: Settlement, nodes: Sequence[Node]) -> int:
     """Return how much is missing of what must be left when a zone is lost."""
-    return it.critical - it.after_the_worst_zone(nodes)
+    return it.critical - after_the_worst(it.by_zone(nodes))
 
 
 def _fill(it: Settlement) -> int:
     """Have on-demand nodes stand in for what is not ready in time; return what cannot be had."""
-    staying = it.staying()
-    timely = [node for node in staying if is_firm(node) or _comes_in_time(it, node)]
+    timely = [node for node in it.staying if node.id in it.firm or _comes_in_time(it, node)]
     short = it.filled - it.sum(timely) - it.soon
     taken: list[Offer] = []
     for node in it.nodes:
@@ -119,7 +124,7 @@ def _fill(it: Settlement) -> int:
             it.launched.append(it.draft.launch(it.offer(node), "filler", node.id))
             short -= it.units[node.id]
     reserve = _unreserved(it, timely) if it.critical else 0
-    held = it.by_zone(staying)
+    held = it.by_zone(it.staying)
     found, _ = chosen(_left(it.on_demand, taken), max(short, reserve), held, it.cap)
     short -= sum(units_of(offer, it.need) for offer in found)
     # Better in a zone that is too full than nowhere.
@@ -160,16 +165,15 @@ def _note(it: Settlement, spare: int, missing: int, short: int) -> None:
         retries = [draft.quotes.retry_at_ns(p.offer) for p in it.spot + it.on_demand]
         draft.dues_ns.extend(retries)
     if it.nodes or it.launched:
-        is_calm = not missing and not short and all(is_firm(node) for node in it.nodes)
+        is_calm = not missing and not short and len(it.firm) == len(it.nodes)
         draft.dues_ns.append(draft.now_ns + (CALM_NS if is_calm else MARKET_NS))
-    staying = it.staying()
-    spot = it.sum(it.on_spot(staying))
+    spot = it.sum(it.on_spot(it.staying))
     text = (
-        f"{spot / 1000:g} on spot, {(it.sum(staying) - spot) / 1000:g} on demand, "
+        f"{spot / 1000:g} on spot, {(it.sum(it.staying) - spot) / 1000:g} on demand, "
         f"{len(it.launched)} nodes launched; {spare} to spare"
     )
     if missing:
         text += f"; no spot capacity for {missing / 1000:g}, asked again later"
     rule = "no_capacity" if short > 0 else "fallback" if missing > 0 else "spot"
-    ready = it.sum(node for node in it.nodes if is_firm(node)) // 1000
+    ready = sum(it.units[node] for node in it.firm) // 1000
     draft.explain(f"capacity/{need.key}", rule, text, ready, it.total // 1000)

@@ -5,9 +5,12 @@ planned. For each need it goes the same way (`settling`): what is there, what sp
 `overprovision`), what on-demand fills until spot is ready (`filler`), and what is too much and goes (`surplus`).
 """
 
+from dataclasses import replace
+
 from glowplug_router.policy.capacity.budget import allowance
 from glowplug_router.policy.capacity.draft import CapacityDraft
 from glowplug_router.policy.capacity.envelope import is_spent, keep_stopped_ns
+from glowplug_router.policy.capacity.missing import give_up_the_silent, without_the_late
 from glowplug_router.policy.capacity.owners import owners
 from glowplug_router.policy.capacity.quotes import Quotes, offers_noted
 from glowplug_router.policy.capacity.settling import settle
@@ -22,7 +25,9 @@ def capacity_step(view: CapacityView, memory: CapacityMemory, now_ns: int) -> Ca
     draft = CapacityDraft(view, quotes, now_ns, memory.serial)
     if allowed.text:
         draft.explain("budget", "budget", allowed.text, 0, 0)
+    view = draft.view = replace(view, nodes=without_the_late(draft))
     owned = owners(view, memory, quotes)
+    give_up_the_silent(draft)
     spares = {row.key: row.spare for row in memory.needs}
     for need in sorted(view.needs, key=lambda need: need.key):
         nodes = [node for node in view.nodes if owned.get(node.id) == need.key]

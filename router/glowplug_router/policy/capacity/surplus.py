@@ -1,94 +1,123 @@
 """Which nodes are too much, and may go now?
 
-Nothing goes whose going leaves fewer ready than are needed, or takes from what must be left when a zone is lost.
+Nothing goes whose going leaves fewer ready than are needed, or takes from what must be left when a zone is lost. What
+stays is kept as sums by zone, that follow each node that goes: to look at a node takes as long as there are zones.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import dataclass, field
 
 from glowplug_router.policy.capacity.envelope import is_spent, keep_stopped_ns
 from glowplug_router.policy.capacity.filler import SURE_NS, is_paid_off, is_sure, paid_off_ns
-from glowplug_router.policy.capacity.notices import is_coming, is_firm
-from glowplug_router.policy.capacity.settlement import Settlement
+from glowplug_router.policy.capacity.settlement import Settlement, after_the_worst
 from glowplug_router.records.observed import Node
+
+
+@dataclass(slots=True)
+class Kept:
+    """What stays, as long as nothing more goes."""
+
+    it: Settlement
+    nodes: dict[str, Node] = field(init=False)
+    firm: int = field(init=False)  # what is ready
+    spot: Counter[str] = field(init=False)  # zone -> capacity of the spot market
+    early: Counter[str] = field(init=False)  # zone -> what is ready, or was launched to be so soon
+
+    def __post_init__(self) -> None:
+        it = self.it
+        self.nodes = {node.id: node for node in it.staying}
+        self.firm = sum(it.units[node] for node in it.firm)
+        self.spot = it.by_zone(it.on_spot(it.staying))
+        self.early = it.by_zone(node for node in it.staying if self._is_early(node))
+
+    def without(self, node: Node, reason: str) -> None:
+        """Release a node."""
+        self.it.draft.release(node, reason)
+        zone, units = self.it.offer(node).zone, self.it.units[node.id]
+        del self.nodes[node.id]
+        self.firm -= units if node.id in self.it.firm else 0
+        self.spot[zone] -= units if self.is_spot(node) else 0
+        self.early[zone] -= units if self._is_early(node) else 0
+
+    def is_spot(self, node: Node) -> bool:
+        """Say whether a node is of the spot market."""
+        return self.it.offer(node).market == "spot"
+
+    def may_go(self, node: Node) -> bool:
+        """Say whether enough is ready without a node, and enough left when a zone is lost."""
+        if node.id in self.it.firm and self.firm - self.it.units[node.id] < self.it.filled:
+            return False
+        return not self._is_early(node) or self._keeps_reserve(node, self.early)
+
+    def is_spread_without(self, node: Node) -> bool:
+        """Say whether spot alone is spread as well without a node of it: stand-ins leave again."""
+        return self._keeps_reserve(node, self.spot)
+
+    def _keeps_reserve(self, node: Node, zones: Counter[str]) -> bool:
+        """Say whether enough is left when a zone is lost, or at least as much as before."""
+        reserve = min(self.it.critical, after_the_worst(zones))
+        rest = zones - Counter({self.it.offer(node).zone: self.it.units[node.id]})
+        return after_the_worst(rest) >= reserve
+
+    def _is_early(self, node: Node) -> bool:
+        return node.id in self.it.firm or not self.is_spot(node)
 
 
 def release_surplus(it: Settlement) -> None:
     """Release spot above what it should carry, on-demand that spot has taken over from, and stopped nodes in time."""
-    staying = _release_spot(it)
-    staying = _cancel_losers(it, staying)
-    _release_fillers(it, staying)
-    _release_replaced(it, staying)
+    kept = Kept(it)
+    _release_spot(it, kept)
+    _cancel_losers(it, kept)
+    _release_fillers(it, kept)
+    _release_replaced(it, kept)
     _release_stopped(it)
 
 
-def _release_spot(it: Settlement) -> list[Node]:
-    """Let go of spot that is too much: what still starts first, then the riskiest. Return what stays."""
-    staying = it.staying()
-    excess = it.sum(it.on_spot(staying)) - it.spot_total
-    for node in sorted(it.on_spot(staying), key=lambda n: (is_firm(n), -it.risk(n), n.id)):
-        rest = [other for other in staying if other is not node]
-        # Stand-ins leave again: spot alone must be spread.
-        is_spread = _keeps_reserve(it, it.on_spot(staying), it.on_spot(rest))
-        if it.units[node.id] <= excess and is_spread and _may_go(it, node, staying, rest):
-            it.draft.release(node, "more spot than is needed")
+def _release_spot(it: Settlement, kept: Kept) -> None:
+    """Let go of spot that is too much: what still starts first, then the riskiest."""
+    excess = kept.spot.total() - it.spot_total
+    if excess <= 0:
+        return
+    spot = it.on_spot(it.staying)
+    for node in sorted(spot, key=lambda n: (n.id in it.firm, -it.risk(n), n.id)):
+        if it.units[node.id] <= excess and kept.is_spread_without(node) and kept.may_go(node):
+            kept.without(node, "more spot than is needed")
             excess -= it.units[node.id]
-            staying = rest
-    return staying
 
 
-def _may_go(it: Settlement, node: Node, before: Sequence[Node], rest: Sequence[Node]) -> bool:
-    if is_firm(node) and it.sum(n for n in rest if is_firm(n)) < it.filled:
-        return False
-    return _keeps_reserve(it, _early(it, before), _early(it, rest))
+def _cancel_losers(it: Settlement, kept: Kept) -> None:
+    """End the race where enough is ready: on-demand that still starts has lost."""
+    if kept.firm < it.filled:
+        return
+    for node in [n for n in kept.nodes.values() if n.id not in it.firm and not kept.is_spot(n)]:
+        if kept.may_go(node):
+            kept.without(node, "another one was ready first")
 
 
-def _early(it: Settlement, nodes: Sequence[Node]) -> list[Node]:
-    """Return what is ready or was launched to be so soon."""
-    return [node for node in nodes if is_firm(node) or it.offer(node).market == "on_demand"]
-
-
-def _keeps_reserve(it: Settlement, before: Sequence[Node], rest: Sequence[Node]) -> bool:
-    """Say whether enough is left when a zone is lost, or at least as much as before."""
-    reserve = min(it.critical, it.after_the_worst_zone(before))
-    return it.after_the_worst_zone(rest) >= reserve
-
-
-def _cancel_losers(it: Settlement, staying: list[Node]) -> list[Node]:
-    """End the race where enough is ready: on-demand that still starts has lost. Return what stays."""
-    for node in [n for n in staying if is_coming(n) and it.offer(n).market == "on_demand"]:
-        rest = [other for other in staying if other is not node]
-        is_enough = it.sum(n for n in staying if is_firm(n)) >= it.filled
-        if is_enough and _may_go(it, node, staying, rest):
-            it.draft.release(node, "another one was ready first")
-            staying = rest
-    return staying
-
-
-def _release_fillers(it: Settlement, staying: list[Node]) -> None:
+def _release_fillers(it: Settlement, kept: Kept) -> None:
     """Let go of on-demand whose place spot has taken for long enough."""
     now_ns = it.draft.now_ns
-    spot = [node for node in it.on_spot(staying) if is_firm(node)]
+    firm = [node for node in kept.nodes.values() if node.id in it.firm]
+    spot = [node for node in firm if kept.is_spot(node)]
     ready = it.sum(spot)
     sure = it.sum(node for node in spot if is_sure(node, now_ns))
-    fillers = [n for n in staying if is_firm(n) and it.offer(n).market == "on_demand"]
+    fillers = [node for node in firm if not kept.is_spot(node)]
     left = it.sum(fillers)
     for node in sorted(fillers, key=lambda n: (-it.risk(n), -n.since_ns, n.id)):
-        rest = [other for other in staying if other is not node]
         trusted = ready if is_paid_off(node, it.offer(node), now_ns) else sure
         is_needed = trusted + left - it.units[node.id] < it.filled
-        if is_needed or not _may_go(it, node, staying, rest):
+        if is_needed or not kept.may_go(node):
             it.draft.dues_ns.append(paid_off_ns(node, it.offer(node)))
             continue
-        it.draft.release(node, "spot has taken over")
+        kept.without(node, "spot has taken over")
         left -= it.units[node.id]
-        staying = rest
     if left:
         it.draft.dues_ns.extend(node.since_ns + SURE_NS for node in spot)
 
 
-def _release_replaced(it: Settlement, staying: list[Node]) -> None:
+def _release_replaced(it: Settlement, kept: Kept) -> None:
     """Let go of nodes with notice as soon as others are ready in their place."""
-    if it.sum(n for n in staying if is_firm(n)) >= it.filled:
+    if kept.firm >= it.filled:
         for node in it.nodes:
             if node.leaves_ns and node.state == "ready":
                 it.draft.release(node, "replaced before it is taken away")

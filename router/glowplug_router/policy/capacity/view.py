@@ -16,6 +16,9 @@ class CapacityView:
     needs: tuple[Need, ...]
     offers: tuple[Offer, ...]
     nodes: tuple[Node, ...]
+    silent: tuple[
+        Node, ...
+    ] = ()  # launched ones whose agent no longer reports: nobody counts on them
     tallies: tuple[OfferTally, ...] = ()
     occupied: frozenset[str] = frozenset()  # nodes with replicas that have not ended
     limits: Limits = field(default_factory=Limits)

@@ -35,18 +35,23 @@ def _whole_gpus(count: int, models: tuple[str, ...]) -> tuple[DeviceNeeds, ...]:
     return (DeviceNeeds(count=count, models=models),) if count else ()
 
 
-def use_of(served: Served | None, slot: DeviceSlot) -> Use:
-    """Return what a replica has of a device: all of it, where nobody knows its version any more."""
-    if served is not None:
-        for needs in served.needs:
-            if suits(slot, needs):
-                return asked_use(served, needs, slot)
-    return Use(slot.share_permille, slot.memory_bytes)
-
-
 def uses_of(served: Served | None, rack: Rack, uuids: tuple[str, ...]) -> Uses:
-    """Return what a replica has of each of its devices; those that the node has no more are passed over."""
-    return {uuid: use_of(served, rack.slots[uuid]) for uuid in uuids if uuid in rack.slots}
+    """Return what a replica has of each of its devices; those that the node has no more are passed over.
+
+    It has all of them where nobody knows its version any more.
+    """
+    if served is None or not served.needs:
+        whole = rack.whole
+        return {uuid: whole[uuid] for uuid in uuids if uuid in whole}
+    return {uuid: _use_of(served, rack, uuid) for uuid in uuids if uuid in rack.slots}
+
+
+def _use_of(served: Served, rack: Rack, uuid: str) -> Use:
+    slot = rack.slots[uuid]
+    for needs in served.needs:
+        if suits(slot, needs):
+            return asked_use(served, needs, slot)
+    return rack.whole[uuid]
 
 
 def asked_use(served: Served, needs: DeviceNeeds, slot: DeviceSlot) -> Use:
@@ -68,7 +73,7 @@ def fitting(
         for pool in pools:
             if needs.share_permille >= WHOLE or needs.profile:
                 # Whole devices have been asked for: most plans ask for nothing else, and this takes half the time.
-                free = [uuid for uuid in pool if uuid not in used]
+                free = [uuid for uuid in pool if uuid not in used] if used else pool
             else:
                 free = [u for u in pool if has_room(served, needs, slots[u], used.get(u))]
                 free.sort(key=lambda uuid: (-used.get(uuid, _NOTHING).share_permille, uuid))

@@ -4,7 +4,9 @@ In this order, the least first:
 
 1. of versions that are spread: how many of their replicas the zone has;
 2. what the replica costs there for an hour per unit of measured speed, more where artefacts must be fetched first: a
-   node that holds nothing counts double, as much as the score that a move has to reach (router.md §5.7, 0.5);
+   node that holds nothing counts double, as much as the score that a move has to reach (router.md §5.7, 0.5). CPUs
+   are shared, so machines that are simply there never fill up: without a device, each replica a CPU counts like a
+   price, the least one, or else all would start on the one node that holds what they need;
 3. how many artefacts must be fetched;
 4. how slow the devices are;
 5. which of the alternatives it is, as its owner ordered them;
@@ -35,21 +37,30 @@ def seat_in(
     served: Served,
     alternatives: tuple[DeviceNeeds, ...],
     in_zone: int = 0,
-    held: frozenset[str] | None = None,
 ) -> Seat | None:
-    """Return the best place in a room, None when the replica does not fit; `held` stands in for what the node holds."""
+    """Return the best place in a room, None when the replica does not fit."""
     if not is_big_enough(room, served):
         return None
-    missing = len(served.artefacts)
-    if missing:
-        there = room.site.holds if held is None else held
-        missing = sum(digest not in there for digest in served.artefacts)
+    missing = sum(digest not in room.site.holds for digest in served.artefacts)
+    return seat_if_big_enough(room, served, alternatives, in_zone, missing)
+
+
+def seat_if_big_enough(
+    room: Room,
+    served: Served,
+    alternatives: tuple[DeviceNeeds, ...],
+    in_zone: int = 0,
+    missing: int = 0,
+) -> Seat | None:
+    """Return the best place in a room that has the memory and the CPUs; None when its devices are others'."""
     if not alternatives:
-        cost = _dearer(_price_of_cpus(room.site, served), missing, served)
+        cost = _dearer(_price_of_cpus(room.site, served), missing, served) + _crowd(room)
         memory = room.memory_bytes or 0
         fill = (room.free, memory) if room.site.is_launched else (room.free, -memory)
         rank = (in_zone, cost, missing, 0, 0, 0, *fill, room.replicas, room.node)
         return Seat(rank, room.node, ())
+    if len(alternatives) == 1:
+        return _seat_on_devices(room, served, alternatives, 0, in_zone, missing)
     seats = (
         _seat_on_devices(room, served, alternatives, number, in_zone, missing)
         for number in range(len(alternatives))
@@ -83,8 +94,9 @@ def _seat_on_devices(
     if site.price_micro_usd:
         share = min(WHOLE, needs.share_permille) * needs.count
         cost = site.price_micro_usd * share // (len(site.rack.slots) * max(1, speed))
-    left = sum(WHOLE - room.used[u].share_permille for u in gpus if u in room.used)
-    left += WHOLE * sum(u not in room.used for u in gpus)
+    left = WHOLE * len(gpus)
+    if needs.share_permille < WHOLE:
+        left -= sum(room.used[u].share_permille for u in gpus if u in room.used)
     memory = room.memory_bytes or 0
     fill = (room.free, memory) if site.is_launched else (-room.free, -memory)
     cost = _dearer(cost, missing, served)
@@ -96,6 +108,10 @@ def _speed(site: Site, needs: DeviceNeeds, uuid: str) -> int:
     slot = site.rack.slots[uuid]
     measured = dict(needs.speeds).get(slot.model, 0) if needs.speeds else 0
     return measured or site.speed_permille or slot.speed_permille
+
+
+def _crowd(room: Room) -> int:
+    return 0 if room.site.is_launched else room.replicas * MILLI // max(MILLI, room.cpu_milli)
 
 
 def _price_of_cpus(site: Site, served: Served) -> int:

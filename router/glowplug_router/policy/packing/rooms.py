@@ -37,6 +37,7 @@ class Rack:
 
     slots: Mapping[str, DeviceSlot]  # in the order of their uuids
     kinds: frozenset[str]
+    whole: Uses  # all of each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +119,7 @@ def _site(node: Node, offer: Offer | None) -> Site:
         cpu_milli=node.cpu_milli,
         rack=_rack(node.devices) if node.devices else _rack_of_gpus(node.gpus),
         holds=frozenset(node.holds),
-        is_open=node.state == "ready",
+        is_open=node.state == "ready" and not node.leaves_ns,
         is_launched=bool(node.offer),
         price_micro_usd=offer.price_micro_usd if offer else 0,
         speed_permille=offer.speed_permille if offer else 0,
@@ -135,7 +136,8 @@ def _rack(devices: tuple[DeviceSlot, ...]) -> Rack:
     # A GPU that is cut in slices runs nothing itself (NVIDIA MIG user guide): only its slices are there.
     parents = {slot.parent for slot in devices}
     slots = {slot.uuid: slot for slot in sorted(devices, key=_uuid) if slot.uuid not in parents}
-    return Rack(slots, frozenset(slot.kind for slot in slots.values()))
+    whole = {uuid: Use(slot.share_permille, slot.memory_bytes) for uuid, slot in slots.items()}
+    return Rack(slots, frozenset(slot.kind for slot in slots.values()), whole)
 
 
 def _uuid(slot: DeviceSlot) -> str:

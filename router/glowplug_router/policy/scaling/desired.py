@@ -4,20 +4,25 @@ What it is *worth* comes from offered load: the calls a second that are expected
 ready, times the seconds each takes, make calls at once (`forecast`); enough permits for these that few calls wait
 long make replicas (`needs`). The queue itself is no measure, because a cold start fills it: it counts only as far as
 replicas beyond these pay (`backlog`). How fast that is followed: `following`.
+
+While few calls have ended, what they took may be far from what others will. Then the answer is what is sure already
+(`evidence`), or twice the replicas that are ready, if that is more: they will show it soon.
 """
 
 from dataclasses import replace
 
 from glowplug.clock import SECOND
 from glowplug_router.policy.rollout import max_replicas, min_replicas
-from glowplug_router.policy.scaling.backlog import Drain, backlog_replicas
+from glowplug_router.policy.scaling.backlog import Drain, backlog_replicas, rush_slots_milli
 from glowplug_router.policy.scaling.bursts import MICRO
+from glowplug_router.policy.scaling.evidence import sure_service_ns
 from glowplug_router.policy.scaling.following import Target, There, Worth, followed
 from glowplug_router.policy.scaling.forecast import (
     Forecast,
     forecast,
     is_expected,
     next_slot_ns,
+    usual_milli,
 )
 from glowplug_router.policy.scaling.measuring import load_milli
 from glowplug_router.policy.scaling.needs import (
@@ -51,39 +56,79 @@ def desired_replicas(
     if is_idle and not is_expected(served, memory, now_ns):
         worth = _idle(served, memory, there, idle_since_ns, now_ns)
     else:
-        worth = _loaded(served, demand, memory, there, now_ns)
         due_ns = next_slot_ns(served, memory, now_ns) if is_idle else idle_at_ns
-        worth = replace(worth, due_ns=None if present else due_ns)
+        worth = _loaded(served, demand, memory, there, None if present else due_ns, now_ns)
     return followed(served, worth, memory, there, now_ns)
 
 
 def _loaded(
-    served: Served, demand: Demand, memory: EndpointMemory, there: There, now_ns: int
+    served: Served,
+    demand: Demand,
+    memory: EndpointMemory,
+    there: There,
+    due_ns: int | None,
+    now_ns: int,
 ) -> Worth:
     expected = forecast(served, memory, now_ns)
+    drain = None
+    if demand.queued or memory.load.rush_milli:
+        drain = _drain(served, demand, memory, there, now_ns)
+        expected = _rushed(expected, drain, memory.load.rush_milli)
     load = LoadNow(expected.steady_milli, expected.peak_milli, memory.mean_service_ns)
-    usual = LoadNow(expected.usual_milli, expected.peak_milli, memory.mean_service_ns)
     # No more than are there: the calls beyond their permits were taken ahead, milliseconds of work.
     running = min(-(-demand.inflight // max(served.permits, 1)), there.ready)
-    needed = needed_replicas(served, load)
+    needed, more = _asked(served, load, drain)
     if memory.load.service_calls < FEW:
-        # What the first few calls took says little of those to come.
-        needed = min(needed, 2 * there.ready)
+        sure_needed, sure_more = _asked(served, *_surely(served, demand, memory, drain))
+        needed = max(min(needed, 2 * there.ready), sure_needed)
+        more = max(min(more, there.ready - there.starting), sure_more)
     steady = _buffered(served, max(needed, running, 1))
-    calm = _buffered(served, max(needed_replicas(served, usual, RHO_DOWN_PERMILLE), running, 1))
     backlog = 0
     if demand.queued:
-        drain = _drain(served, demand, memory, there, now_ns)
-        backlog = max(_backlog(drain, there), queue_target_replicas(served, demand, there))
+        # What starts is not sent away while calls wait.
+        backlog = there.have + more if more > 0 or there.starting else 0
+        backlog = max(backlog, queue_target_replicas(served, demand, there))
+    wanted = calm = min(max(steady, backlog, there.lowest), there.highest)
+    if wanted < there.have:  # else nobody could go
+        usual = LoadNow(usual_milli(served, memory, expected), load.peak_milli, load.service_ns)
+        least = needed_replicas(served, usual, RHO_DOWN_PERMILLE)
+        calm = _buffered(served, max(least, running, 1))
         # Fewer must do for the queue as well, or what goes now is wanted back at once.
-        calm = there.have if drain.left_with(calm) > 0 else calm
-    wanted = min(max(steady, backlog, there.lowest), there.highest)
+        if drain is not None and demand.queued and drain.left_with(calm) > 0:
+            calm = there.have
+        calm = min(max(calm, wanted), there.highest)
     return Worth(
         replicas=wanted,
-        calm=min(max(calm, wanted), there.highest),
+        calm=calm,
         rule="backlog" if backlog > steady else "load",
         text=_text(served, demand, memory, expected, there),
+        due_ns=due_ns,
     )
+
+
+def _rushed(expected: Forecast, drain: Drain, rush_milli: int) -> Forecast:
+    """Return what is expected, or what a rush needs until a replica wanted now is ready, if that is more."""
+    slots = rush_slots_milli(replace(drain, load_milli=rush_milli))
+    if slots <= expected.peak_milli:
+        return expected
+    return replace(expected, peak_milli=slots, peak_view="rush")
+
+
+def _asked(served: Served, load: LoadNow, drain: Drain | None) -> tuple[int, int]:
+    """Return how many replicas the load needs, and how many more than there are the queue is worth."""
+    return needed_replicas(served, load), 0 if drain is None else backlog_replicas(drain)
+
+
+def _surely(
+    served: Served, demand: Demand, memory: EndpointMemory, drain: Drain | None
+) -> tuple[LoadNow, Drain | None]:
+    """Return the load, and how the queue will end, by what calls surely take."""
+    start_ns = horizon_ns(served, memory)
+    service = sure_service_ns(memory.load, demand.inflight, served.permits, start_ns)
+    steady = load_milli(memory.rate_micro, service)
+    if drain is not None:
+        drain = replace(drain, service_ns=service, load_milli=steady)
+    return LoadNow(steady, 0, service), drain
 
 
 def _text(
@@ -127,15 +172,6 @@ def _drain(
         slack_ns=SLACK_NS[served.policy.priority],
         hold_ns=served.policy.down_after_ns,
     )
-
-
-def _backlog(drain: Drain, there: There) -> int:
-    """Return how many replicas the queue is worth: at most twice the ready, until those have shown what they do.
-
-    What starts is not sent away while calls wait.
-    """
-    more = max(0, min(backlog_replicas(drain), there.ready - there.starting))
-    return there.have + more if more or there.starting else 0
 
 
 def _idle(

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug_router.policy.scaling.bursts import BIN_NS, MICRO, binned, bursts
-from glowplug_router.policy.scaling.newsvendor import SLACK_NS
+from glowplug_router.policy.scaling.evidence import sure_rate_micro
+from glowplug_router.policy.scaling.newsvendor import SLACK_NS, lasting_ns
 from glowplug_router.policy.scaling.season import season_noted
 from glowplug_router.policy.scaling.service import (
     FEW,
@@ -54,9 +55,8 @@ def demand_noted(
     window = window_ns(served, memory)
     rate = smoothed_micro(memory.rate_micro, arrivals, passed_ns, window)
     load = _arrived(memory, arrivals, rate, passed_ns, window, now_ns)
-    if memory.load.since_calls < WINDOW_CALLS <= load.since_calls:
-        # The first mean that is one; what it was smoothed from was none.
-        rate = load.since_calls * MICRO * SECOND // max(now_ns - load.since_ns, BIN_NS)
+    if arrivals and load.since_calls - arrivals < WINDOW_CALLS:
+        rate = _begun_micro(load, rate, max(now_ns - load.since_ns, memory.mean_service_ns, BIN_NS))
     load = _ended(memory, load, demand, passed_ns, rate)
     # Before any has ended, they take at least as long as they run.
     service = mean_service_ns(load) or load.unfinished_ns // max(demand.inflight, 1)
@@ -91,6 +91,13 @@ def smoothed_micro(before_micro: int, arrivals: int, passed_ns: int, window: int
     return (before_micro * window + arrivals * MICRO * SECOND) // (window + passed_ns)
 
 
+def _begun_micro(load: Load, rate: int, passed_ns: int) -> int:
+    """Return the rate of what has begun so long ago: a smoothed one would still have the silence in it."""
+    if load.since_calls < WINDOW_CALLS:
+        return max(rate, sure_rate_micro(load.since_calls, passed_ns))
+    return load.since_calls * MICRO * SECOND // passed_ns
+
+
 def _grown(now: int, before: int) -> int:
     return now - before if now >= before else now
 
@@ -109,7 +116,8 @@ def _arrived(
     is_same = not arrivals and trend == load.trend_micro and season is load.season
     if is_same and (number == load.bin or not any(load.bins)):
         return load
-    has_begun = arrivals > 0 and memory.rate_micro < SILENCE_MICRO
+    is_silent = memory.rate_micro < SILENCE_MICRO or number - load.bin >= SPARSE_MAX_NS // BIN_NS
+    has_begun = arrivals > 0 and is_silent
     before = 0 if has_begun else load.since_calls
     return replace(
         load,
@@ -117,7 +125,8 @@ def _arrived(
         bin=number,
         trend_micro=trend,
         season=season,
-        since_ns=now_ns - passed_ns if has_begun else load.since_ns,
+        # Who looks only when calls come did not look for as long as there were none.
+        since_ns=now_ns - min(passed_ns, BIN_NS) if has_begun else load.since_ns,
         since_calls=before + arrivals,
     )
 
@@ -135,16 +144,19 @@ def _peaked(
     load: Load, rate: int, service: int, served: Served, memory: EndpointMemory, now_ns: int
 ) -> Load:
     """Return the load with what bursts ask for now, and the highest of this stretch."""
-    found = bursts(load, rate, SLACK_NS[served.policy.priority] + service, now_ns)
-    burst = found.sure_milli * service // SECOND
-    if burst != load.burst_milli:
-        load = replace(load, burst_milli=burst)
+    klass, start = served.policy.priority, horizon_ns(served, memory)
+    # Whatever was started is kept for as long as its start took at least, or nothing would ever pay.
+    lasting = lasting_ns(klass, start, max(served.policy.down_after_ns, start))
+    found = bursts(load, rate, SLACK_NS[klass] + service, lasting, now_ns)
+    burst, rush = found.sure_milli * service // SECOND, found.rush_milli * service // SECOND
+    if (burst, rush) != (load.burst_milli, load.rush_milli):
+        load = replace(load, burst_milli=burst, rush_milli=rush)
     peak, mean = found.most_milli * service // SECOND, load_milli(rate, service)
     if load.service_calls < FEW:
         return load  # what is said of the load while so little is known is not worth remembering
     if not load.peaks_milli:
         return replace(load, peaks_milli=(peak,), means_milli=(mean,), stretch_ns=now_ns)
-    stretch = max(horizon_ns(served, memory), BIN_NS)
+    stretch = max(start, BIN_NS)
     passed = (now_ns - load.stretch_ns) // stretch
     if passed > 0:
         # Nobody looked in between, since nobody called.

@@ -5,6 +5,9 @@ that it would have run in that time come late. The newsvendor's answer is the qu
 of what may come. Nobody tells us what a late call costs in money, so it is counted in what running it costs: a class
 says how many times that it is worth not to be late. Price and time cancel out, and what is left holds for any
 machine.
+
+What a replica is held for may end before it is paid off. Then only the time in which it is of use is on the side of
+the miss, and the longer a start takes the surer we must be: `peak_permille` of what recurs, `lasting_ns` of a rush.
 """
 
 from glowplug.clock import SECOND
@@ -23,6 +26,7 @@ SLACK_NS: dict[Class, int] = {
     "standard": 10 * SECOND,
     "batch": 60 * SECOND,
 }
+NEVER_NS = 1 << 62
 
 
 def newsvendor_permille(miss: int, hold: int) -> int:
@@ -33,6 +37,23 @@ def newsvendor_permille(miss: int, hold: int) -> int:
 def quantile_permille(klass: Class) -> int:
     """Return how many thousandths of what may come a version whose calls are of this class should stand."""
     return newsvendor_permille(MISS_WORTH[klass], 1)
+
+
+def peak_permille(klass: Class, use_ns: int, stretch_ns: int) -> int:
+    """Return how many thousandths of the stretches to be ready for, when a peak needs the replica for part of one."""
+    return newsvendor_permille(MISS_WORTH[klass] * min(use_ns, stretch_ns), stretch_ns)
+
+
+def lasting_ns(klass: Class, start_ns: int, hold_ns: int) -> int:
+    """Return how long a rush must have lasted until a replica pays that is ready only after a start.
+
+    What has lasted `t` lasts `x` more with probability t / (t + x) (Gott 1993, Nature 363: as long again in the
+    median). A replica that is paid for `start + hold` is of use while the rush lasts after the start: at least
+    `hold t / (t + start + hold / 2)`, by Jensen.
+    """
+    paid_ns = start_ns + hold_ns
+    gain_ns = MISS_WORTH[klass] * hold_ns - paid_ns
+    return paid_ns * (start_ns + hold_ns // 2) // gain_ns if gain_ns > 0 else NEVER_NS
 
 
 def late_permille(klass: Class, load_milli: int, slots_milli: int) -> int:

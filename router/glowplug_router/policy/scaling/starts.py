@@ -17,14 +17,19 @@ WARMUP_CALLS = 1  # of each permit: threads, streams and allocators are made at 
 
 
 def horizon_ns(served: Served, memory: EndpointMemory) -> int:
-    """Return how far ahead a replica must be wanted: p90 of the starts seen, or what is assumed before the first."""
-    return memory.start.p90_ns or served.start_prior_ns
+    """Return how far ahead a replica must be wanted: the launch of its machine, if it needs one, and its start.
+
+    That is the p90 of the starts seen, or an assumption before the first.
+    """
+    return served.launch_ns + (memory.start.p90_ns or served.start_prior_ns)
 
 
 def expected_ns(served: Served, memory: EndpointMemory, now_ns: int) -> tuple[int, ...]:
     """Return in how many nanoseconds each replica that starts should be ready, soonest first; late ones: now."""
     horizon = horizon_ns(served, memory)
-    return tuple(sorted(max(0, since + horizon - now_ns) for _, since in memory.start.pending))
+    start_ns = horizon - served.launch_ns  # a replica that starts has its machine
+    soon = sorted(max(0, since + start_ns - now_ns) for _, since in memory.start.pending)
+    return (*soon, *[horizon] * memory.awaited)
 
 
 def starts_noted(

@@ -8,13 +8,25 @@ from glowplug_router.simulation.replay.market import Market
 from glowplug_router.simulation.replay.meters import CODES, Calls, Outcome
 from glowplug_router.simulation.replay.provided import Provided
 from glowplug_router.simulation.replay.run import Planner, replay
-from glowplug_router.simulation.replay.scene import Endpoint, Fleet, Request, Scene, StartTime
+from glowplug_router.simulation.replay.scene import (
+    Affine,
+    Batch,
+    Cost,
+    Endpoint,
+    Fleet,
+    Request,
+    Scene,
+    StartTime,
+)
 from glowplug_router.simulation.replay.timeline import Bucket, Timeline
 
 __all__ = [
     "CODES",
+    "Affine",
+    "Batch",
     "Bucket",
     "Calls",
+    "Cost",
     "Endpoint",
     "Fleet",
     "Market",

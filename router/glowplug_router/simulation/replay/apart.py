@@ -64,6 +64,7 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
         plans=sum(outcome.plans for outcome in outcomes),
         digest=sha256(digests.encode()).hexdigest(),
         violations=tuple(found for outcome in outcomes for found in outcome.violations),
+        faults=sum((Counter(outcome.faults) for outcome in outcomes), Counter()),
     )
 
 

@@ -21,7 +21,7 @@ class Audit:
     def __init__(self, world: World, planner: Planner, every: int) -> None:
         self._world, self._every = world, every
         self._checkers = Checkers(world, planner, room_max_ns=ROOM_MAX_NS)
-        self._plans = self._steps = 0
+        self._plans = self._steps = self._last_ns = 0
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -45,6 +45,9 @@ class Audit:
     def stepped(self, state: DispatchState, open: Mapping[int, Call], now_ns: int) -> None:
         """Check that every open call is in the dispatcher, once, and that none waits where it need not."""
         self._steps += 1
+        if now_ns < self._last_ns:
+            self._found("monotone_time", f"{now_ns} ns comes after {self._last_ns}")
+        self._last_ns = now_ns
         # Looking costs as much as there are open calls: with a long queue it is done less often.
         if not self._every or self._steps < self._every + len(open):
             return
@@ -59,6 +62,15 @@ class Audit:
         if queued + running != len(state.calls) or not open.keys() >= state.calls.keys():
             text = f"{len(open)} open, {queued} queued, {running} in flight"
             self._found("conservation", f"{len(state.calls)} calls: {text}")
+
+    def billed(self, billed_ns: int, held_ns: int) -> None:
+        """Check that no replica was there for nothing: what is billed covers what was seen to start or be ready."""
+        if billed_ns < held_ns:
+            self._found("billing", f"{billed_ns} ns are billed of {held_ns} that were held")
+
+    def asked_too_soon(self, order: str, until_ns: int) -> None:
+        """Note that a provider was asked again before the time that it had said."""
+        self._found("throttled", f"{order}: not before {until_ns} ns")
 
     def _found(self, invariant: str, text: str) -> None:
         if len(self._checkers.violations) < KEPT_MAX:

@@ -7,7 +7,7 @@ from glowplug.clock import SECOND
 from glowplug_router.records.decided import Action, Drain, Forget, Launch, Start, Swap, Terminate
 from glowplug_router.records.memory import Memory
 from glowplug_router.records.observed import Demand, Observed
-from glowplug_router.simulation.controller import SETTLE_NS, Planner
+from glowplug_router.simulation.controller import SETTLE_NS, Planner, heard
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.replay.audit import Audit
 from glowplug_router.simulation.replay.fleet import SimFleet
@@ -48,7 +48,7 @@ class Controller:
         for row in rows:
             known = self._demand.get(row.key)
             if known is None or row.arrivals >= known.arrivals:  # late messages pass each other
-                self._demand[row.key] = row
+                self._demand[row.key] = heard(row, known, self._world.now_ns)
         self.soon()
 
     def soon(self) -> None:
@@ -85,7 +85,7 @@ class Controller:
         if plan.wake_ns is not None:
             self._plan_by(max(plan.wake_ns, now_ns + self._every_ns))
 
-    def _carry_out(self, action: Action | Launch | Terminate, fleet: SimFleet) -> None:
+    def _carry_out(self, action: Action, fleet: SimFleet) -> None:
         match action:
             case Start():
                 fleet.intend(action)

@@ -6,10 +6,13 @@ from functools import partial
 from random import Random
 
 from glowplug.clock import HOUR
+from glowplug_router.policy.placement import parts_held
 from glowplug_router.records.capacity import Offer, OfferTally
 from glowplug_router.records.decided import Launch, Start, Terminate
 from glowplug_router.records.observed import Node, Replica
 from glowplug_router.simulation.faults import Post
+from glowplug_router.simulation.replay.api import Api
+from glowplug_router.simulation.replay.audit import Audit
 from glowplug_router.simulation.replay.gateway import Gateway
 from glowplug_router.simulation.replay.meters import Meters
 from glowplug_router.simulation.replay.ranks import Rank
@@ -26,6 +29,7 @@ class SimFleet:
         scene: Scene,
         gateway: Gateway,
         meters: Meters,
+        audit: Audit,
         post: Post | None,
         changed: Callable[[], None],
     ) -> None:
@@ -39,6 +43,7 @@ class SimFleet:
         self.random = Random(world.random.getrandbits(64))
         market = scene.fleet.market
         self.market = market(Random(world.random.getrandbits(64))) if market else None
+        self._api = Api(world, audit, post)
         self._there = {node.id: node for node in scene.fleet.nodes}
         self._nodes: tuple[Node, ...] | None = None
         self._had: dict[str, Node] = {}  # of the market, when last looked at
@@ -192,20 +197,28 @@ class SimFleet:
         self._changed()
 
     def _lose_all_on(self, node: str) -> None:
-        for rank in [rank for rank in self.ranks.values() if rank.record.node == node]:
+        held = [(rank, dict(parts_held(rank.record))) for rank in self.ranks.values()]
+        for rank in [rank for rank, nodes in held if node in nodes]:
             self.fail(rank, "node_lost")
 
     def launch(self, action: Launch) -> None:
         """Ask for a machine."""
         assert self.market is not None, action
-        self.market.launch(action, self._world.now_ns)
-        self._look_at_market()
+        self._order(action.id, partial(self.market.launch, action))
 
     def terminate(self, action: Terminate) -> None:
         """Give a machine back, or stop it."""
         assert self.market is not None, action
-        self.market.terminate(action, self._world.now_ns)
-        self._look_at_market()
+        self._order(action.id, partial(self.market.terminate, action))
+
+    def _order(self, id: str, act: Callable[[int], None]) -> None:
+        """Give an order, if the provider takes any; else the plan says it again when it may."""
+        if self._api.is_open:
+            if self._api.takes(id):
+                act(self._world.now_ns)
+                self._look_at_market()
+            else:
+                self._world.at(self._api.until_ns, self._changed)
 
     def _look_at_market(self) -> None:
         """See what machines came, changed or went, and look again when that changes by itself."""

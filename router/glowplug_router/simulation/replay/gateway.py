@@ -32,9 +32,10 @@ from glowplug_router.records.observed import Demand
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.replay import meters as meter
 from glowplug_router.simulation.replay.audit import Audit
+from glowplug_router.simulation.replay.batching import Device, Heard
 from glowplug_router.simulation.replay.meters import Meters, Use
 from glowplug_router.simulation.replay.ranks import Call, Rank
-from glowplug_router.simulation.replay.scene import Endpoint, Request, Scene
+from glowplug_router.simulation.replay.scene import Batch, Endpoint, Request, Scene
 from glowplug_router.simulation.world import World
 
 Step = Callable[[DispatchState, Event, int], tuple[Effect, ...]]
@@ -75,6 +76,7 @@ class Gateway:
         self.state = DispatchState()
         self.open: dict[int, Call] = {}
         self.ranks: dict[str, Rank] = {}
+        self._devices: dict[str, Device] = {}  # of replicas that take batches
         self._sites: dict[str, _Site] = {}
         self._changed: list[_Site] = []
         self._will_report = False
@@ -89,10 +91,9 @@ class Gateway:
     def arrive(self, request: Request) -> None:
         """Take a call in."""
         now_ns, site = self._world.now_ns, self._sites[request.endpoint]
-        deadline_ns = now_ns + request.deadline_ns if request.deadline_ns else 0
         at_ns = now_ns - self._begin_ns
         id = self._meters.calls.add(at_ns, request.endpoint, request.klass, request.tenant)
-        self.open[id] = Call(id, request.endpoint, now_ns, request.service_ns, deadline_ns)
+        call = self.open[id] = Call(id, request, now_ns)
         self._meters.timeline.at(now_ns).arrivals += 1
         self._meters.waiting(1, now_ns)
         site.use.calls += 1
@@ -107,10 +108,10 @@ class Gateway:
             CallArrived(
                 id,
                 site.key,
-                deadline_ns,
+                call.deadline_ns,
                 tenant=request.tenant,
                 klass=request.klass,
-                has_deadline=deadline_ns > 0,
+                has_deadline=call.deadline_ns > 0,
                 affinity=request.affinity,
             )
         )
@@ -120,30 +121,38 @@ class Gateway:
         self._audit.sent(rank)
         if self._post is not None and self._post.is_busy():
             self._world.after(0, partial(self._refused, id, replica))
+        elif replica in self._devices:
+            call.sent_ns = self._world.now_ns
+            rank.running[id] = call
+            self._devices[replica].take(call)
         elif len(rank.running) < rank.record.permits and not rank.early:
             self._begin(call, rank)
         else:
             rank.early.append(call)
 
     def _begin(self, call: Call, rank: Rank) -> None:
-        now_ns = self._world.now_ns
-        wait_ns = now_ns - call.arrived_ns
-        call.run += 1
-        call.began_ns = now_ns
+        now_ns = call.sent_ns = self._world.now_ns
         rank.running[call.id] = call
         self._world.record(f"begin {call.id} {rank.id}")
-        self._meters.calls.wait_ns[call.id] = wait_ns
-        self._meters.waiting(-1, now_ns)
-        bucket = self._meters.timeline.at(now_ns)
-        bucket.begun += 1
-        if wait_ns > bucket.wait_max_ns:
-            bucket.wait_max_ns = wait_ns
+        self._begun(call)
         service_ns = call.service_ns * 1000 // rank.speed_permille
         ends_ns = now_ns + service_ns
         if 0 < call.deadline_ns < ends_ns:
             self._world.at(call.deadline_ns, partial(self._run_out, call, rank, call.run))
         else:
             self._world.after(service_ns, partial(self._end, call, rank, call.run, meter.DONE))
+
+    def _begun(self, call: Call) -> None:
+        now_ns = self._world.now_ns
+        wait_ns = now_ns - call.arrived_ns
+        call.run += 1
+        call.began_ns = now_ns
+        self._meters.calls.wait_ns[call.id] = wait_ns
+        self._meters.waiting(-1, now_ns)
+        bucket = self._meters.timeline.at(now_ns)
+        bucket.begun += 1
+        if wait_ns > bucket.wait_max_ns:
+            bucket.wait_max_ns = wait_ns
 
     def _run_out(self, call: Call, rank: Rank, run: int) -> None:
         """End a call whose deadline passed while it ran: nobody waits for it any more."""
@@ -154,20 +163,54 @@ class Gateway:
     def _end(self, call: Call, rank: Rank, run: int, code: int) -> None:
         if call.run != run or rank.running.pop(call.id, None) is None:
             return  # its replica was lost
-        now_ns = self._world.now_ns
-        service_ns = now_ns - call.began_ns
-        site = self._sites[call.endpoint]
-        site.completed += 1
-        site.service_ns += service_ns
-        site.use.busy_ns += service_ns
-        self._note(site)
-        self._close(call.id, code)
-        is_fault = rank.is_sick and self._post is not None and self._post.is_fault()
+        service_ns = self._world.now_ns - call.began_ns
+        self._sites[call.endpoint].use.busy_ns += service_ns
+        self._finish(call, code)
+        is_fault = self._is_fault(rank)
         if rank.early:
             self._begin(rank.early.popleft(), rank)
         self._take(CallEnded(call.id, rank.id, max(1, service_ns), is_fault))
+        self._look_whether_gone(rank)
+
+    def _finish(self, call: Call, code: int) -> None:
+        """Count a call that a replica had, as replicas tell of it: what it waited for its batch is load, too."""
+        site = self._sites[call.endpoint]
+        site.completed += 1
+        site.service_ns += self._world.now_ns - call.sent_ns
+        self._note(site)
+        self._close(call.id, code)
+
+    def _is_fault(self, rank: Rank) -> bool:
+        return rank.is_sick and self._post is not None and self._post.is_fault()
+
+    def _look_whether_gone(self, rank: Rank) -> None:
         if not rank.running and rank.gone is not None:
             rank.gone()
+
+    # -- calls that run together
+
+    def _device(self, rank: Rank, batch: Batch) -> Device:
+        heard = Heard(self._begun, partial(self._end_together, rank), partial(self._too_late, rank))
+        tuning = rank.endpoint.served.policy.batch
+        return Device(self._world, batch, tuning, rank.speed_permille, heard)
+
+    def _end_together(self, rank: Rank, calls: tuple[Call, ...], took_ns: int) -> None:
+        now_ns, use = self._world.now_ns, self._sites[rank.endpoint.name].use
+        use.busy_ns += took_ns
+        use.batches += 1
+        use.batched += len(calls)
+        for call in calls:
+            del rank.running[call.id]
+            self._finish(call, meter.LATE if 0 < call.deadline_ns < now_ns else meter.DONE)
+            self._take(CallEnded(call.id, rank.id, max(1, took_ns), self._is_fault(rank)))
+        self._look_whether_gone(rank)
+
+    def _too_late(self, rank: Rank, call: Call) -> None:
+        """Hear that the replica did not run a call: it would have ended after its deadline."""
+        del rank.running[call.id]
+        self._turn_away(call.id, meter.REFUSED, "deadline")
+        self._take(CallEnded(call.id, rank.id))
+        self._look_whether_gone(rank)
 
     def _refused(self, id: int, replica: str) -> None:
         if id in self.open:
@@ -185,7 +228,9 @@ class Gateway:
         """Hear that a replica is ready."""
         self.ranks[rank.id] = rank
         self._sites[rank.endpoint.name].ready += 1
-        version = rank.record.version
+        version, batch = rank.record.version, rank.endpoint.batch
+        if batch is not None:
+            self._devices[rank.id] = self._device(rank, batch)
         self._take(ReplicaReady(rank.id, version, rank.record.permits, rank.endpoint.ahead))
 
     def leave(self, rank: Rank) -> None:
@@ -199,10 +244,15 @@ class Gateway:
             return
         site = self._sites[rank.endpoint.name]
         site.ready -= rank.record.state == "ready"
+        device = self._devices.pop(rank.id, None)
+        if device is not None:
+            device.off()
         for call in rank.running.values():
             call.run += 1
-            site.use.busy_ns += self._world.now_ns - call.began_ns
-            self._meters.waiting(1, self._world.now_ns)
+            if call.began_ns:  # else it waited for a batch, and still waits
+                site.use.busy_ns += 0 if device else self._world.now_ns - call.began_ns
+                self._meters.waiting(1, self._world.now_ns)
+            call.began_ns = 0
         rank.running.clear()
         rank.early.clear()
         self._note(site)
@@ -281,7 +331,7 @@ class Gateway:
             service_ns=site.service_ns,
             queued=self.state.queued(site.key),
             inflight=self.state.inflight(site.key),
-            last_arrival_ns=site.last_ns,
+            last_arrival_ns=self._post.stamped(site.last_ns) if self._post else site.last_ns,
         )
 
 

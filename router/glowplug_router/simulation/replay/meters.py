@@ -96,7 +96,9 @@ class Use:
 
     calls: int = 0
     cold: int = 0  # no replica was ready when it came
-    busy_ns: int = 0  # summed service of its calls
+    busy_ns: int = 0  # summed service of its calls; of those that run together, once
+    batches: int = 0
+    batched: int = 0  # calls in them
     replica_ns: int = 0  # summed over replicas, from their order to their end
     device_ns: int = 0  # the same, times the devices that each held
     starts: int = 0
@@ -117,6 +119,7 @@ class Outcome:
     plans: int
     digest: str
     violations: tuple[Violation, ...]
+    faults: Mapping[str, int] = field(default_factory=dict)  # how often each was met
 
     @property
     def cold(self) -> int:
@@ -162,16 +165,15 @@ class Meters:
     calls: Calls = field(default_factory=Calls)
     uses: dict[str, Use] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
-    queued: int = 0
     ready: int = 0
     starting: int = 0
 
     def waiting(self, by: int, now_ns: int) -> None:
         """Note that a call began or ceased to wait."""
-        self.queued += by
         bucket = self.timeline.at(now_ns)
-        if self.queued > bucket.queued_max:
-            bucket.queued_max = self.queued
+        queued = self.timeline.queued = self.timeline.queued + by
+        if queued > bucket.queued_max:
+            bucket.queued_max = queued
 
     def replicas(self, ready: int, starting: int, now_ns: int) -> None:
         """Note that the number of replicas changed."""

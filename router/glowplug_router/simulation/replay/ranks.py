@@ -4,24 +4,27 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from glowplug_router.dispatch.classes import RANK
 from glowplug_router.records.observed import Replica, ReplicaState
-from glowplug_router.simulation.replay.scene import Endpoint
+from glowplug_router.simulation.replay.scene import Endpoint, Request
 
 
 class Call:
     """A call that is open. A plain class with slots: one is made for every call."""
 
-    __slots__ = ("arrived_ns", "began_ns", "deadline_ns", "endpoint", "id", "run", "service_ns")
+    __slots__ = (
+        "arrived_ns", "began_ns", "deadline_ns", "endpoint", "id", "rank", "run", "sent_ns", "service_ns", "size",
+    )  # fmt: skip  # a line each would hide the class
 
-    def __init__(
-        self, id: int, endpoint: str, arrived_ns: int, service_ns: int, deadline_ns: int
-    ) -> None:
+    def __init__(self, id: int, request: Request, now_ns: int) -> None:
         self.id = id
-        self.endpoint = endpoint
-        self.arrived_ns = arrived_ns
-        self.service_ns = service_ns  # at speed 1000
-        self.deadline_ns = deadline_ns  # 0 = none
-        self.began_ns = 0
+        self.endpoint = request.endpoint
+        self.arrived_ns = now_ns
+        self.service_ns = request.service_ns  # at speed 1000
+        self.deadline_ns = now_ns + request.deadline_ns if request.deadline_ns else 0  # 0 = none
+        self.rank = RANK[request.klass]
+        self.size = request.size
+        self.sent_ns = self.began_ns = 0  # 0 = it is not
         self.run = 0  # how often it was begun: an end that belongs to a lost run is passed over
 
 
@@ -35,7 +38,7 @@ class Rank:
     speed_permille: int = 1000
     ready_ns: int = 0
     is_sick: bool = False
-    running: dict[int, Call] = field(default_factory=dict)
+    running: dict[int, Call] = field(default_factory=dict)  # or in the queue for a batch
     early: deque[Call] = field(default_factory=deque)  # taken ahead, in order
     gone: Callable[[], None] | None = None  # told when it has drained
 

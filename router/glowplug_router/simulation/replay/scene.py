@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import exp, log
 from random import Random
+from typing import Protocol
 
 from msgspec import Struct
 
 from glowplug.clock import MILLISECOND, MINUTE, SECOND
-from glowplug.spec import Class
+from glowplug.spec import BatchSpec, Class
 from glowplug_router.records.observed import Node, Served
 from glowplug_router.simulation.faults import Rates
 from glowplug_router.simulation.replay.market import Market
@@ -32,6 +33,7 @@ class Request(Struct, frozen=True, gc=False):
     tenant: str = ""
     deadline_ns: int = 0  # 0 = none
     affinity: str = ""
+    size: int = 1  # its weight in a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,35 @@ class StartTime:
         return int(self.p50_ns * exp(random.gauss(0.0, sigma)))
 
 
+class Cost(Protocol):
+    """What a batch takes on a device of speed 1000. The worker's learned `Costs` are one."""
+
+    def expected_ns(self, size: int, units: int = 0) -> int:
+        """Return how long a batch of so many calls and units takes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A batch takes a fixed time, and more for each call and each unit of weight."""
+
+    base_ns: int
+    call_ns: int = 0
+    unit_ns: int = 0
+
+    def expected_ns(self, size: int, units: int = 0) -> int:
+        """Return how long a batch of so many calls and units takes."""
+        return self.base_ns + self.call_ns * size + self.unit_ns * units
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How an endpoint takes batches, and what one costs."""
+
+    spec: BatchSpec
+    cost: Cost
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """An endpoint as it behaves. Its name is `served.key` without the version."""
@@ -60,6 +91,9 @@ class Endpoint:
     start_limit_ns: int = 10 * MINUTE  # likewise
     ahead: int = 0  # calls that a replica takes beyond its permits
     retry_safe: bool = False
+    batch: Batch | None = (
+        None  # a replica runs calls together; their own service times say nothing then
+    )
 
     @property
     def name(self) -> str:

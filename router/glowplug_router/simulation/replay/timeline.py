@@ -47,6 +47,7 @@ class Timeline:
         self._end_ns = begin_ns + bucket_ns
         self._counted_ns = begin_ns  # up to here, replicas are summed
         self._ready = self._starting = 0
+        self.queued = 0  # calls that wait now; a bucket begins with those of the one before
 
     def at(self, now_ns: int) -> Bucket:
         """Return the bucket of a time, which never goes back."""
@@ -55,10 +56,15 @@ class Timeline:
             if len(self.buckets) >= BUCKETS_MAX:
                 self._double()
             else:
-                self._last = Bucket()
+                self._last = Bucket(queued_max=self.queued)
                 self.buckets.append(self._last)
             self._end_ns = self._begin_ns + len(self.buckets) * self.bucket_ns
         return self._last
+
+    @property
+    def held_ns(self) -> int:
+        """Return the time of all replicas that started or were ready, summed over replicas."""
+        return sum(bucket.ready_ns + bucket.starting_ns for bucket in self.buckets)
 
     def count(self, ready: int, starting: int, now_ns: int) -> None:
         """Note how many replicas there are from now on."""
@@ -76,5 +82,5 @@ class Timeline:
         pairs = zip(self.buckets[::2], self.buckets[1::2], strict=True)
         self.buckets = [one.joined(other) for one, other in pairs]
         self.bucket_ns *= 2
-        self._last = Bucket()
+        self._last = Bucket(queued_max=self.queued)
         self.buckets.append(self._last)

@@ -53,6 +53,11 @@ def load(
     requests = list(islice(found.load(path, reading or Reading()), limit))
     if not requests:
         raise TraceError(f"{path.name} has no calls", hint="is it the right file?")
+    return in_order(requests)
+
+
+def in_order(requests: list[Request]) -> tuple[Request, ...]:
+    """Return calls in the order of time, the first one at 0; there is at least one."""
     requests.sort(key=lambda request: request.at_ns)
     first_ns = requests[0].at_ns
     return tuple(structs.replace(request, at_ns=request.at_ns - first_ns) for request in requests)

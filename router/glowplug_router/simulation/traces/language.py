@@ -25,7 +25,8 @@ def azure(path: Path, reading: Reading) -> Iterator[Request]:
         service_ns = reading.cost.service_ns(
             row.number("ContextTokens"), row.number("GeneratedTokens")
         )
-        yield Request(row.moment_ns("TIMESTAMP"), name, service_ns)
+        size = round(row.number("ContextTokens"))
+        yield Request(row.moment_ns("TIMESTAMP"), name, service_ns, size=size)
 
 
 def burstgpt(path: Path, reading: Reading) -> Iterator[Request]:
@@ -37,8 +38,8 @@ def burstgpt(path: Path, reading: Reading) -> Iterator[Request]:
         if "Elapsed time" in row and row.text("Elapsed time"):
             service_ns = row.seconds_ns("Elapsed time")
         affinity = row.text("Session ID") if "Session ID" in row else ""
-        name = f"burstgpt/{slug(row.text('Model'))}"
-        yield Request(row.seconds_ns("Timestamp"), name, service_ns, affinity=affinity)
+        name, size = f"burstgpt/{slug(row.text('Model'))}", round(row.number("Request tokens"))
+        yield Request(row.seconds_ns("Timestamp"), name, service_ns, affinity=affinity, size=size)
 
 
 def mooncake(path: Path, reading: Reading) -> Iterator[Request]:
@@ -56,6 +57,7 @@ def mooncake(path: Path, reading: Reading) -> Iterator[Request]:
             "mooncake/llm",
             reading.cost.service_ns(prompt or 0, generated or 0),
             affinity=str(blocks[0]),
+            size=prompt or 0,
         )
 
 
@@ -66,4 +68,5 @@ def mooncake_lengths(path: Path, reading: Reading) -> Iterator[Request]:
             row.number("input_length"), row.number("output_length")
         )
         at_ns = round(row.number("timestamp_ms")) * (SECOND // 1000)
-        yield Request(at_ns, "mooncake/llm", service_ns, affinity=row.text("first_block_shared"))
+        affinity, size = row.text("first_block_shared"), round(row.number("input_length"))
+        yield Request(at_ns, "mooncake/llm", service_ns, affinity=affinity, size=size)

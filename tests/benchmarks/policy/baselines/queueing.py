@@ -113,3 +113,19 @@ def most_on_time(works: Iterable[Work], slots: int, span_ns: int) -> int:
         left_ns -= service_ns
         count += left_ns >= 0
     return count
+
+
+def most_without_lengths(works: Iterable[Work], slots: int, span_ns: int) -> int:
+    """Return a bound on the calls that can be expected to end by who learns a length only when the call ends.
+
+    Such a one can but begin calls, and end each at an age of its choice. Lengths being independent, that is a renewal
+    process: with an age limit x it ends F(x) calls in E[min(S, x)] of device time (Wald), and no mixture of limits is
+    better than the best one. So: the most of F(x) / E[min(S, x)], over all x, times the device time there is.
+    Deadlines are left out, which only makes it larger.
+    """
+    lengths = sorted(work.service_ns for work in works)
+    best, passed_ns = 0.0, 0
+    for number, length_ns in enumerate(lengths, 1):
+        passed_ns += length_ns
+        best = max(best, number / (passed_ns + (len(lengths) - number) * length_ns))
+    return min(len(lengths), int(best * slots * span_ns))

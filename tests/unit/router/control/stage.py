@@ -21,7 +21,9 @@ from glowplug_router.control.steps import Step
 from glowplug_router.control.world import World
 from glowplug_router.controller import Controller
 from glowplug_router.plan import plan
-from glowplug_router.ports import NodeLink
+from glowplug_router.ports import NodeLink, Provider
+from glowplug_router.records.decided import Launch, Terminate
+from glowplug_router.records.observed import Machines
 from glowplug_router.records.published import Snapshot
 from glowplug_router.records.stored import Deployment, Version
 from glowplug_router.store.memory import MemoryStore
@@ -105,6 +107,15 @@ class Nodes:
     async def report(self, node: str) -> Report | None:
         return next((one.report() for one in self.nodes if one.node == node), None)
 
+    async def machines(self) -> Machines:
+        return Machines()
+
+    async def launch(self, order: Launch) -> None:
+        raise AssertionError(order)
+
+    async def terminate(self, order: Terminate) -> None:
+        raise AssertionError(order)
+
     async def changed(self) -> None:
         # A node here has always something to say; what is no news is found out by whoever asks.
         await checkpoint()
@@ -162,7 +173,10 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    store: MemoryStore | None = None, nodes: Nodes | None = None, clock: ManualClock | None = None
+    store: MemoryStore | None = None,
+    nodes: Nodes | None = None,
+    clock: ManualClock | None = None,
+    provider: Provider | None = None,
 ) -> AsyncIterator[Stage]:
     """Start a controller; leaving the block is its sudden end."""
     store, nodes, clock = (
@@ -172,7 +186,7 @@ async def stage(
     )
     world = await load_world(store)
     gateways = Published(world)
-    controller = Controller(world, store, nodes, gateways, clock, plan)
+    controller = Controller(world, store, provider or nodes, gateways, clock, plan)
     async with anyio.create_task_group() as tasks:
         await tasks.start(controller.run)
         yield Stage(store, nodes, clock, world, gateways, Deployer(world, clock), controller)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from glowplug.clock import SECOND
-from glowplug_router.controller import still_right
+from glowplug_router.control.actions import still_right
 from glowplug_router.records.decided import Drain, Start, Swap
 from unit.router.control.stage import stage
 

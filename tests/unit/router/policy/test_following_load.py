@@ -116,7 +116,7 @@ def test_a_backlog_that_lasts_is_worth_as_many_as_end_it_in_time() -> None:
 
 
 def test_while_replicas_start_for_a_backlog_they_are_not_sent_away() -> None:
-    planning = slow(policy=Policy(max=4, down_after_ns=1))
+    planning = slow(policy=Policy(max=2, down_after_ns=1))
     planning.plan()
     for _ in range(5):
         planning.after(SECOND)
@@ -246,7 +246,7 @@ def test_calls_beyond_the_permits_that_are_there_are_no_reason_for_another_repli
 
 
 def test_up_after_makes_us_wait_before_another_replica_starts() -> None:
-    planning = slow(policy=Policy(max=4, up_after_ns=2 * SECOND))
+    planning = slow(policy=Policy(max=2, up_after_ns=2 * SECOND))
     made = planning.plan()
     assert made.explain[0].rule == "up_after"
     planning.after(2 * SECOND - 1)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from glowplug.clock import MINUTE, SECOND
 from glowplug.spec import Policy, Targets
-from glowplug_router.policy.scaling.backlog import Drain, backlog_replicas
+from glowplug_router.policy.scaling.backlog import Drain, backlog_replicas, rush_slots_milli
 from glowplug_router.policy.scaling.desired import desired_replicas
-from glowplug_router.policy.scaling.forecast import forecast, quantile_of
+from glowplug_router.policy.scaling.forecast import forecast, quantile_of, usual_milli
 from glowplug_router.policy.scaling.measuring import demand_noted
 from glowplug_router.records.load import Load, StartTimes
 from glowplug_router.records.memory import EndpointMemory
@@ -79,16 +79,18 @@ def test_a_burst_beyond_what_recurs_is_told_as_one() -> None:
 
 def test_what_was_the_mean_lately_is_usual() -> None:
     load = replace(MANY, means_milli=(9000, 1, 1, 1))
-    found = forecast(version(), replace(FRESH, load=load), NOW)
+    memory = replace(FRESH, load=load)
+    found = forecast(version(), memory, NOW)
 
-    assert (found.steady_milli, found.usual_milli) == (0, 9000)
+    assert (found.steady_milli, usual_milli(version(), memory, found)) == (0, 9000)
 
 
-def test_the_quantile_of_few_is_the_most_of_them() -> None:
+def test_the_quantile_is_that_of_the_next_one_and_of_few_the_most_of_them() -> None:
     assert quantile_of((), 950) == 0
     assert quantile_of((1, 9, 5), 950) == 9
-    assert quantile_of(tuple(range(1, 65)), 950) == 61
+    assert quantile_of(tuple(range(1, 65)), 950) == 62
     assert quantile_of((1, 9, 5), 500) == 5
+    assert quantile_of((1, 9, 5), 0) == 1
 
 
 # -- the queue
@@ -125,6 +127,29 @@ def test_what_starts_counts_from_when_it_should_be_ready() -> None:
 
 def test_what_keeps_coming_has_to_be_carried_as_well() -> None:
     assert backlog_replicas(drain(queued=10, load_milli=900)) == 1
+
+
+def test_one_more_than_the_calls_that_wait_would_have_nothing_to_do() -> None:
+    assert backlog_replicas(drain(queued=3, service_ns=MINUTE)) == 3
+    assert backlog_replicas(drain(queued=3, service_ns=MINUTE, slots_milli=2000)) == 2
+
+
+def test_we_catch_up_with_a_queue_by_half_as_many_again_as_the_load_is_worth() -> None:
+    behind = drain(queued=3000, load_milli=20_000, start_ns=15 * SECOND, hold_ns=0)
+
+    assert backlog_replicas(replace(behind, ready=20)) == 3000 // 15  # they pay without any load
+    long = replace(behind, queued=300, hold_ns=10 * MINUTE, service_ns=2 * SECOND)
+    assert backlog_replicas(replace(long, ready=20)) == 10
+    assert backlog_replicas(replace(long, ready=20, expected_ns=(SECOND,) * 4)) == 6
+    assert backlog_replicas(replace(long, ready=40)) == 0
+
+
+def test_a_rush_is_worth_what_lets_who_comes_until_a_start_is_over_begin_in_time() -> None:
+    rush = drain(queued=0, load_milli=30_000, ready=16, start_ns=15 * SECOND)
+
+    assert rush_slots_milli(rush) == 21_000  # 14 × 15 s would be left, to begin within 10 s
+    assert rush_slots_milli(replace(rush, queued=1000)) == 30_000
+    assert rush_slots_milli(replace(rush, ready=30)) == 0
 
 
 def test_a_replica_that_takes_long_to_start_must_work_as_long_as_it_is_paid_for_nothing() -> None:

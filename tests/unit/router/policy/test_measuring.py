@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.clock import MINUTE, SECOND
+from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug_router.policy.scaling.bursts import BIN_NS, BINS, Bursts, binned, bursts
 from glowplug_router.policy.scaling.measuring import (
     STRETCHES,
@@ -124,7 +124,7 @@ def test_what_came_while_nobody_looked_is_spread_over_the_time_it_came_in() -> N
 
 def test_a_burst_asks_for_no_more_than_its_calls_need_to_begin_in_time() -> None:
     load = Load(bins=(0,) * (BINS - 1) + (100,))
-    found = bursts(load, 0, 10 * SECOND, BIN_NS - 1)
+    found = bursts(load, 0, 10 * SECOND, 0, BIN_NS - 1)
 
     assert found.most_milli == found.sure_milli == 100_000 // 14  # in four seconds, and ten more
 
@@ -132,9 +132,36 @@ def test_a_burst_asks_for_no_more_than_its_calls_need_to_begin_in_time() -> None
 def test_what_chance_explains_is_no_burst() -> None:
     load = Load(bins=(20,) * (BINS - 1) + (30,))
 
-    assert bursts(load, 10 * 10**6, 0, BIN_NS - 1).sure_milli == 0
-    assert bursts(load, 10**6, 0, BIN_NS - 1).sure_milli > 0
-    assert bursts(Load(), 0, 0, 0) == bursts(Load(bins=(0,) * BINS), 0, 0, 0) == Bursts()
+    assert bursts(load, 10 * 10**6, 0, 0, BIN_NS - 1).sure_milli == 0
+    assert bursts(load, 10**6, 0, 0, BIN_NS - 1).sure_milli > 0
+    assert bursts(Load(), 0, 0, 0, 0) == bursts(Load(bins=(0,) * BINS), 0, 0, 0, 0) == Bursts()
+
+
+def test_a_burst_is_a_rush_once_it_has_lasted_long_enough_to_go_on() -> None:
+    load = Load(bins=(0,) * (BINS - 2) + (100, 100))
+    newest_is_over = BIN_NS - 1
+
+    assert bursts(load, 0, 0, 4 * SECOND, newest_is_over).rush_milli == (200_000 - 28_284) // 4
+    assert bursts(load, 0, 0, 8 * SECOND, newest_is_over).rush_milli == (200_000 - 28_284) // 8
+    assert bursts(load, 0, 0, 33 * SECOND, newest_is_over).rush_milli == 0
+
+
+def test_what_begins_is_known_by_its_sure_part_before_it_is_a_mean() -> None:
+    silence = replace(FRESH, sampled_ns=NOW - HOUR, rate_micro=10**6, load=Load(bin=1))
+    row = Demand(key=KEY, arrivals=25)
+    memory = demand_noted(silence, row, version(), NOW)
+
+    assert memory.load.since_calls == 25
+    assert memory.load.since_ns == NOW - BIN_NS  # and not an hour ago, when nobody looked
+    assert memory.rate_micro == 15 * 10**6 // 2  # 25 less twice its root, in two seconds
+
+
+def test_calls_that_begin_together_and_take_long_are_no_more_than_they_are() -> None:
+    known = Load(service_calls=300, service_sum_ns=300 * MINUTE)
+    idle = replace(FRESH, sampled_ns=NOW - SECOND, mean_service_ns=MINUTE, load=known)
+    memory = demand_noted(idle, Demand(key=KEY, arrivals=90, queued=90), version(), NOW)
+
+    assert memory.rate_micro * memory.mean_service_ns // SECOND == 90 * 10**6
 
 
 def test_the_highest_load_of_each_stretch_is_kept_for_so_many_stretches() -> None:

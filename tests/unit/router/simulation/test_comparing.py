@@ -1,10 +1,13 @@
-from glowplug.clock import HOUR, SECOND
-from glowplug.spec import Policy
-from glowplug_router.simulation.comparing import Setup, replayed, summary
-from glowplug_router.simulation.replay import StartTime
+from dataclasses import replace
+
+from glowplug.clock import HOUR, MILLISECOND, SECOND
+from glowplug.spec import BatchSpec, Policy
+from glowplug_router.simulation.comparing import Behaviour, Setup, packed_ns, replayed, summary
+from glowplug_router.simulation.replay import Affine, Batch, StartTime
 from unit.router.simulation.scenes import calls
 
-SETUP = Setup(name="here", policy=Policy(max=2, hold=1), start=StartTime(20 * SECOND))
+SLOW = Behaviour(policy=Policy(max=2, hold=1), start=StartTime(20 * SECOND))
+SETUP = Setup(name="here", usual=SLOW)
 
 
 def test_a_summary_has_the_figures_of_a_replay() -> None:
@@ -21,9 +24,8 @@ def test_a_summary_has_the_figures_of_a_replay() -> None:
 
 
 def test_a_price_makes_dollars() -> None:
-    priced = Setup(
-        name="here", policy=Policy(max=1), start=StartTime(SECOND), price_micro_usd=2_000_000
-    )
+    quick = Behaviour(policy=Policy(max=1), start=StartTime(SECOND))
+    priced = Setup(name="here", usual=quick, price_micro_usd=2_000_000)
     outcome = replayed(priced, calls(0))
 
     assert summary(priced, outcome, SECOND).dollars == outcome.micro_usd / 1e6
@@ -39,6 +41,18 @@ def test_each_endpoint_has_devices_of_its_own() -> None:
 
 
 def test_what_min_keeps_is_there_from_the_beginning() -> None:
-    kept = Setup(name="here", policy=Policy(min=1, max=2), start=StartTime(20 * SECOND))
+    kept = Setup(name="here", usual=replace(SLOW, policy=Policy(min=1, max=2)))
 
     assert replayed(kept, calls(0)).cold == 0
+
+
+def test_an_endpoint_that_is_named_behaves_in_its_own_way() -> None:
+    batch = Batch(BatchSpec(max=4), Affine(100 * MILLISECOND))
+    together = replace(SLOW, concurrency=8, gpus=2, batch=batch, policy=Policy(max=3, hold=9))
+    setup = Setup(name="here", usual=SLOW, named={"app/b": together})
+    traffic = [*calls(0, name="app/a"), *calls(0, 0, 0, 0, name="app/b")]
+    outcome = replayed(setup, traffic)
+
+    assert summary(setup, outcome, SECOND).batch == 4
+    assert outcome.uses["app/b"].device_ns == 2 * outcome.uses["app/b"].replica_ns
+    assert packed_ns(setup, outcome) == SECOND + 2 * 100 * MILLISECOND

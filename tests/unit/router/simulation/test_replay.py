@@ -239,7 +239,7 @@ def launching(observed: Observed, demand: tuple[Demand, ...], memory: Memory, no
     if observed.nodes or memory.serial:
         return made
     order = Launch(id="l", node="m", offer="o", deadline_ns=now_ns + MINUTE, reason="test")
-    return replace(made, actions=(order,))  # type: ignore[arg-type]  # the plan of offers has it
+    return replace(made, actions=(order,))
 
 
 def test_machines_of_a_market_come_serve_at_their_speed_and_go_with_what_ran_on_them() -> None:
@@ -289,7 +289,7 @@ def test_a_machine_that_is_given_back_takes_what_ran_on_it() -> None:
         if now_ns < 55 * SECOND or not observed.nodes:
             return made
         end = Terminate(id="t", node="m", deadline_ns=now_ns, reason="test")
-        return replace(made, actions=(end,))  # type: ignore[arg-type]  # the plan of offers has it
+        return replace(made, actions=(end,))
 
     market = Fleet(market=lambda _: OneOffer())
     traffic = [*calls(0), *calls(50, service_s=60), *calls(60)]
@@ -313,6 +313,12 @@ def test_a_long_timeline_has_few_buckets_and_forgets_nothing() -> None:
     assert sum(bucket.arrivals for bucket in timeline.buckets) == 5000
     assert sum(bucket.ready_ns for bucket in timeline.buckets) == 10_000 * SECOND
     assert sum(bucket.starting_ns for bucket in timeline.buckets) == 5000 * SECOND
+
+
+def test_calls_that_wait_are_seen_in_every_bucket_of_their_wait() -> None:
+    outcome = replay(scene(calls(0, 0)))
+
+    assert [bucket.queued_max for bucket in outcome.timeline.buckets[:12]] == [2] * 11 + [0]
 
 
 def test_joined_buckets_add_counts_and_keep_peaks() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from glowplug.artifact import Layer
 from glowplug.errors import NodeError
-from glowplug.node.bundles import Bundles
+from glowplug.node.bundles import HELD_MAX, Bundles
 
 
 def code_layer(text: bytes = b"x = 1\n") -> tuple[Layer, bytes]:
@@ -52,6 +52,23 @@ async def test_a_layer_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
     assert source.asked == 1
     assert (await bundles.folder(layer) / "app.py").read_bytes() == b"x = 1\n"
     assert [one.name for one in tmp_path.iterdir()] == [layer.digest.removeprefix("sha256:")]
+
+
+async def test_layers_that_are_here_are_told_and_those_on_their_way_are_not(tmp_path: Path) -> None:
+    layer, data = code_layer()
+    bundles = Bundles(tmp_path, Source(data).fetch)
+    (tmp_path / ".new-one").mkdir()
+
+    assert bundles.held() == ()
+    await bundles.folder(layer)
+    assert bundles.held() == (layer.digest,)
+
+
+async def test_no_more_layers_are_told_than_a_report_holds(tmp_path: Path) -> None:
+    for number in range(HELD_MAX + 1):
+        (tmp_path / f"{number:064x}").mkdir()
+
+    assert len(Bundles(tmp_path, Source().fetch).held()) == HELD_MAX
 
 
 async def test_bytes_of_another_digest_are_not_kept(tmp_path: Path) -> None:

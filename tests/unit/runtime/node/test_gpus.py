@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glowplug.node.gpus import Granted, Refused, grant, matches
+from glowplug.node.gpus import Granted, Refused, grant, matches, whole
 from glowplug.node.messages import Gpu
 from glowplug.spec import Needs
 
@@ -78,3 +78,14 @@ def test_no_gpu_is_ever_given_twice(asked: list[int]) -> None:
             assert len(granted.gpus) == count
             assert not taken & set(granted.gpus)
             taken |= set(granted.gpus)
+
+
+def test_a_gpu_that_is_cut_in_slices_is_not_handed_out_and_neither_are_they() -> None:
+    part = Gpu(
+        uuid="MIG-a", name=A.name, memory_bytes=10 << 30, parent="GPU-a", profile="1g.10gb",
+        share_permille=142,
+    )  # fmt: skip
+
+    assert whole([A, part, B]) == (B,)
+    assert grant(Needs(gpu_count=1), [A, part, B], ()) == Granted("cuda", ("GPU-b",))
+    assert isinstance(grant(Needs(gpu_count=1, gpu_names=("A100",)), [A, part, B], ()), Refused)
