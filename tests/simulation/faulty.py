@@ -6,6 +6,7 @@ from itertools import count
 from msgspec import structs
 
 from glowplug.clock import SECOND
+from glowplug_router.control.machines import MachineBook
 from glowplug_router.dispatch import (
     CallArrived,
     CallEnded,
@@ -21,9 +22,9 @@ from glowplug_router.dispatch import (
     step,
 )
 from glowplug_router.plan import plan
-from glowplug_router.records.decided import Drain, Plan, Start
+from glowplug_router.records.decided import Drain, Launch, Plan, Start, Terminate
 from glowplug_router.records.memory import Memory
-from glowplug_router.records.observed import Demand, Observed
+from glowplug_router.records.observed import Demand, Node, Observed
 from glowplug_router.simulation.node import Order, Rank, SimNode
 from glowplug_router.simulation.run import Subject
 
@@ -190,6 +191,41 @@ def lets_candidates_wait(
     return replace(decided, actions=kept, explain=rows)
 
 
+def launches_too_many(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    extra = tuple(
+        replace(a, id=f"{a.id}{n}", node=f"{a.node}-{n}")
+        for a in decided.actions
+        if isinstance(a, Launch)
+        for n in range(20)
+    )
+    return replace(decided, actions=decided.actions + extra)
+
+
+def forgets_what_is_launched(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    seen = tuple(node for node in observed.nodes if node.state != "launching")
+    return plan(replace(observed, nodes=seen), demand, memory, now_ns)
+
+
+def gives_nothing_back(
+    observed: Observed, demand: tuple[Demand, ...], memory: Memory, now_ns: int
+) -> Plan:
+    decided = plan(observed, demand, memory, now_ns)
+    kept = tuple(a for a in decided.actions if not isinstance(a, Terminate))
+    return replace(decided, actions=kept)
+
+
+class CredulousBook(MachineBook):
+    def nodes(self, reported: tuple[Node, ...], now_ns: int) -> tuple[Node, ...]:
+        """Count a machine that is gone for as long as its agent's last report does."""
+        self._gone = {}
+        return super().nodes(reported, now_ns)
+
+
 class UnfencedNode(SimNode):
     def is_stale(self, order: Order) -> bool:
         return False
@@ -219,9 +255,15 @@ FAULTS: dict[str, tuple[Subject, ...]] = {
     "max": (Subject(planner=plans_above_max),),
     "makes_way": (Subject(planner=sends_nobody_away), Subject(planner=lets_candidates_wait)),
     "room": (Subject(planner=gives_one_gpu_to_all),),
-    "idempotence": (Subject(planner=forgets_what_starts),),
+    "idempotence": (
+        Subject(planner=forgets_what_starts),
+        Subject(planner=forgets_what_is_launched),
+    ),
     "epoch": (Subject(node=UnfencedNode),),
     "reaches_zero": (Subject(planner=never_drains),),
+    "machines": (Subject(planner=launches_too_many),),
+    "machine_gone": (Subject(book=CredulousBook),),
+    "machine_idle": (Subject(planner=gives_nothing_back),),
     "unowned": (Subject(node=HoardingNode),),
 }
 

@@ -10,10 +10,11 @@ from typing import Any
 import click
 from msgspec import structs
 
-from glowplug.clock import HOUR, SECOND
+from glowplug.clock import HOUR, SECOND, SystemClock
 from glowplug.commands.inputs import duration
 from glowplug.commands.output import Output, verb
 from glowplug.errors import ConfigError
+from glowplug_router.commands.replaying import ReplayBar
 from glowplug_router.recording import FILE
 from glowplug_router.simulation import plotting, recorded
 from glowplug_router.simulation.asking import KEYS, setups
@@ -32,7 +33,8 @@ from glowplug_router.simulation.traces.formats import CALLS_MAX, NAMES, load
 from glowplug_router.simulation.traces.models import Reading
 
 SPEED_MAX = 1e6
-OPTIONAL = ("calls in a batch", "dollars")  # shown where somebody knows them
+# Shown where somebody knows them.
+OPTIONAL = ("calls in a batch", "dollars", "machines launched", "machines reclaimed")
 REFUSED_MAX = 0.05  # share of all calls; above it, percentiles of waits say little
 SHOWN_MAX = 5  # endpoints named in an error
 
@@ -74,7 +76,21 @@ SHOWN_MAX = 5  # endpoints named in an error
     metavar="TIME[..TIME]",
     help="Median, and 90th percentile; 60s unless said.",
 )
-@click.option("--price", metavar="USD", help="Of a GPU for an hour.")
+@click.option("--price", metavar="USD", help="Of a GPU for an hour, on demand.")
+@click.option(
+    "--capacity",
+    metavar="MARKET",
+    help="Machines are lent: on_demand, spot or spot_first; simply there unless said.",
+)
+@click.option("--spot-price", metavar="USD", help="Of a GPU for an hour; a third of --price.")
+@click.option("--launch", metavar="TIME[..TIME]", help="Of a machine: 60s..90s unless said.")
+@click.option("--price-cap", metavar="USD", help="An hour of a machine may cost at most.")
+@click.option("--budget", metavar="USD", help="A month of machines may cost.")
+@click.option(
+    "--degrade",
+    metavar="HOW",
+    help="What gives way to the budget: cap, spot_only, stop_batch; only a warning unless said.",
+)
 @click.option(
     "--service", default="1s", metavar="TIME", help="Of a call, where TRACE does not say."
 )
@@ -118,7 +134,9 @@ def simulate(out: Output, trace: str | None, folder: str | None, **options: Any)
     found = setups(given, options["against"], kept)
     traffic = kept.traffic if kept else _chosen(trace, _read(trace, options), options)
     out.note(f"replaying {len(traffic):,} calls of {Path(trace).name}")
-    runs = [(setup, replayed(setup, traffic, options["seed"])) for setup in found]
+    bar = ReplayBar(out, SystemClock(), len(found) * len(traffic))
+    runs = [(setup, replayed(setup, traffic, options["seed"], over=bar.over)) for setup in found]
+    bar.end()
     rows = [summary(setup, outcome, within_ns) for setup, outcome in runs]
     head = _head(trace, traffic, *runs[0])
     if target is not None:
@@ -246,6 +264,8 @@ def _lines(rows: Sequence[Summary], within: str) -> list[tuple[str, list[str]]]:
         ("GPU-hours", [row.gpu_hours for row in rows], _hours([row.gpu_hours for row in rows])),
         ("dollars", [row.dollars for row in rows], _hours([row.dollars or 0 for row in rows])),
         ("replicas started", [row.starts for row in rows], ",.0f"),
+        ("machines launched", [row.launched for row in rows], ",.0f"),
+        ("machines reclaimed", [row.reclaimed for row in rows], ",.0f"),
     ]
     return [
         (label, _cells(values, form))

@@ -3,6 +3,9 @@
 A machine that the provider calls ready is of no use before its agent reports: until then it counts as launching. After
 a restart that is so for a while with every machine; then it counts as launching since this controller first saw it, so
 that none is given up for having been there long.
+
+A machine that the provider has no more is gone, whatever its agent said last: else it would be room for replicas until
+its silence is long enough.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,6 +14,8 @@ from glowplug_router.control.fleet import Fleet
 from glowplug_router.records.decided import Launch, OnMachine
 from glowplug_router.records.observed import Machines, Node
 
+GONE_MAX = 4096  # names of machines that are gone: more than end while a last report counts (fifteen seconds)
+
 
 @dataclass(slots=True)
 class MachineBook:
@@ -18,10 +23,16 @@ class MachineBook:
 
     said: Machines = field(default_factory=Machines)
     _first_ns: dict[str, int] = field(default_factory=dict)
+    _gone: dict[str, None] = field(default_factory=dict)  # the last ones, in order
 
     def take(self, said: Machines, now_ns: int) -> bool:
         """Take what the provider says; False when it is nothing new."""
         is_news = said != self.said
+        there = {node.id for node in said.nodes}
+        self._gone.update(dict.fromkeys(node.id for node in self.said.nodes))
+        self._gone = {name: None for name in self._gone if name not in there}
+        for name in tuple(self._gone)[:-GONE_MAX]:
+            del self._gone[name]
         self.said = said
         self._first_ns = {node.id: self._first_ns.get(node.id, now_ns) for node in said.nodes}
         return is_news
@@ -33,7 +44,8 @@ class MachineBook:
     def nodes(self, reported: tuple[Node, ...], now_ns: int) -> tuple[Node, ...]:
         """Return all machines: those with an agent, joined with what the provider says of them, and the others."""
         launched = {node.id: node for node in self.said.nodes}
-        joined = [_joined(node, launched.pop(node.id, None)) for node in reported]
+        there = (node for node in reported if node.id not in self._gone)
+        joined = [_joined(node, launched.pop(node.id, None)) for node in there]
         return (*joined, *(self._without_agent(node, now_ns) for node in launched.values()))
 
     def _without_agent(self, node: Node, now_ns: int) -> Node:

@@ -61,7 +61,7 @@ def reckon(call: Call, service_ns: int) -> None:
         by_ns = service_ns - call.charged_ns
         if call.payer is not None:
             call.payer.learn(service_ns)
-            waiting.classes[call.rank].correct(call.payer, by_ns)
+            waiting.classes[call.rank].correct(call.payer, service_ns - call.paid_ns)
         version.classes.correct(call.rank, by_ns, waiting.queued, version.mean_ns)
 
 
@@ -70,7 +70,7 @@ def refund(call: Call) -> None:
     if call.charged_ns:
         waiting, version = call.version.waiting, call.version
         if call.payer is not None:
-            waiting.classes[call.rank].correct(call.payer, -call.charged_ns)
+            waiting.classes[call.rank].correct(call.payer, -call.paid_ns)
         version.classes.correct(call.rank, -call.charged_ns, waiting.queued, version.mean_ns)
         call.charged_ns, call.payer = 0.0, None
 
@@ -123,7 +123,8 @@ def pump(state: DispatchState, version: Version, now_ns: int, out: list[Effect])
         if replica is None:
             return  # its turn, but not ahead: it waits for a permit, and so do the others
         mean_ns = version.mean_ns
-        cost_ns = waiting.classes[rank].charge(call, mean_ns)
+        cost_ns = waiting.classes[rank].charge(call, version.service.mean_ns) or mean_ns
+        call.charged_ns = cost_ns
         version.classes.charge(rank, cost_ns, waiting.queued, mean_ns)
         if call.expected_ns:
             feasibility.came_true(call, now_ns)

@@ -144,8 +144,8 @@ class Call:
 
     __slots__ = (
         "asked", "attempt", "began", "below", "charged_ns", "children", "deadline_ns", "due_ns", "expected_ns",
-        "has_deadline", "id", "is_cancelled", "is_nested", "is_queued", "marks", "parent", "payer", "place", "rank",
-        "replica", "since_ns", "timer_ns", "timer_serial", "version", "was_handed_back",
+        "has_deadline", "id", "is_cancelled", "is_nested", "is_queued", "marks", "paid_ns", "parent", "payer", "place",
+        "rank", "replica", "since_ns", "timer_ns", "timer_serial", "version", "was_handed_back",
     )  # fmt: skip  # a line each would hide the class
 
     def __init__(
@@ -178,7 +178,10 @@ class Call:
         self.children: dict[Call, None] | None = None  # calls made from this one, while in flight
         self.below = 0  # waiting descendants
         self.payer: Tenant | None = None  # who was charged for it
-        self.charged_ns = 0.0  # and how much; 0 = nobody waited, nothing was charged
+        self.paid_ns = 0.0  # and how much; 0 = what calls cost was not known
+        self.charged_ns = (
+            0.0  # how much its class was charged; 0 = nobody waited, nothing was charged
+        )
         self.expected_ns = 0.0  # the wait that was foretold; 0 = none was
         self.timer_ns = 0  # its deadline, while it waits
         self.timer_serial = 0

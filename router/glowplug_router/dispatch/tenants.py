@@ -4,6 +4,9 @@ Start-time fair queueing in device time. Each tenant has a counter of the device
 the lowest goes first. A call is charged what its tenant's calls usually cost when it goes out, and what it did cost
 when it ends, so a tenant with dear calls gets fewer of them. Who begins to wait starts at the lowest counter of those
 that wait: time in which one did not call is not saved up. When nobody waits, there is nothing to share or to remember.
+
+Before any call has ended nobody knows what one costs. Then each is charged next to nothing, so that tenants take turns,
+and all of it when it ends: who came meanwhile would begin beside a charge that is given back to the others.
 """
 
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from glowplug_router.dispatch.state import Call
 
 IDLE_MAX = 256  # tenants remembered that do not wait while others do; the one that ceased first is forgotten
+TURN_NS = 1.0  # the least that counts: what a call is charged while nothing was measured
 _LEARNS = 4  # a quarter of what a tenant's call cost tells what its next one will
 
 
@@ -75,10 +79,13 @@ class Tenants:
         return next_in(first[2].line, rank, now_ns)
 
     def charge(self, call: "Call", mean_ns: float) -> float:
-        """Charge a waiting call that is about to go out to its tenant; return what it is taken to cost."""
+        """Charge a waiting call that is about to go out to its tenant; return what it is taken to cost, 0 = not known.
+
+        `mean_ns` is what calls of the version take; 0 = none has ended.
+        """
         payer = call.payer = self._waiting[call.asked.tenant]
-        cost_ns = call.charged_ns = payer.mean_ns or mean_ns
-        self._move(payer, cost_ns)
+        cost_ns = call.paid_ns = payer.mean_ns or mean_ns
+        self._move(payer, cost_ns or TURN_NS)
         return cost_ns
 
     def correct(self, tenant: Tenant, by_ns: float) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from glowplug.clock import SECOND
 from glowplug_router.drafting.draft import Draft
+from glowplug_router.drafting.replicas import cheapest_first
 from glowplug_router.policy.backoff import is_failed
 from glowplug_router.policy.capacity.needs import Wanted, mean_speed, needs_of, shape_of
 from glowplug_router.policy.capacity.offers import launch_ns, slots_of, units_of
@@ -92,6 +93,9 @@ def await_machines(draft: Draft, targets: Targets) -> None:
         missing = max(0, draft.missing(served, target))
         awaited = min(draft.coming[key], missing)
         draft.coming[key] -= awaited
+        if draft.now_ns < memory.retry_at_ns:
+            # Whose machine has come is awaited while a start must wait: else the machine is given back meanwhile.
+            awaited = max(awaited, min(memory.awaited, missing))
         if memory.awaited != awaited:
             draft.memories[served.key] = replace(memory, awaited=awaited)
 
@@ -137,14 +141,20 @@ def _wanted(draft: Draft, targets: Targets) -> Iterator[Wanted]:
     """Yield what each version wants beyond what machines that are simply there hold or could hold."""
     plain = {node.id: node for node in draft.nodes if not node.offer}
     there = [replica for replica in draft.observed.replicas if replica.node in plain]
-    rooms = Rooms(tuple(plain.values()), there, draft.served) if plain else None
+    offers = draft.observed.offers  # what could be launched says which devices there are at all
+    rooms = Rooms(tuple(plain.values()), there, draft.served, offers) if plain else None
     speeds = _speeds(draft)
     for served, target in targets:
         memory = draft.memories[served.key]
         working = draft.working(served.key)
         # What fails to start gets no machine for another try.
-        wanted = len(working) if is_failed(memory) else target.replicas
-        wanted -= sum(replica.node in plain for replica in working)
+        wanted = target.replicas
+        if is_failed(memory):
+            wanted = min(wanted, len(working))
+        surplus = len(working) - wanted
+        # Who is too many goes in this plan, and only its room is left for a while.
+        staying = sorted(working, key=cheapest_first)[surplus:] if surplus > 0 else working
+        wanted -= sum(replica.node in plain for replica in staying)
         while wanted > 0 and rooms is not None and rooms.place(served) is not None:
             wanted -= 1
         if wanted > 0:

@@ -22,7 +22,7 @@ def shrink(draft: Draft, served: Served, target: Target) -> None:
     have = draft.working(served.key)
     surplus = len(have) - target.replicas
     if surplus > 0 and not draft.is_blind:
-        for replica in sorted(have, key=_cheapest_first)[:surplus]:
+        for replica in sorted(have, key=cheapest_first)[:surplus]:
             draft.drain(replica, served.drain_ns, target.rule)
 
 
@@ -63,6 +63,6 @@ def _winner(draft: Draft, served: Served) -> str:
     return next(iter(tried + waiting), "")
 
 
-def _cheapest_first(replica: Replica) -> tuple[bool, int, str]:
+def cheapest_first(replica: Replica) -> tuple[bool, int, str]:
     """Order by what draining costs: starting ones serve nobody yet; of the others the youngest has the least warmth."""
     return (replica.state != "starting", -replica.since_ns, replica.id)

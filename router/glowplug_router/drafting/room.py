@@ -77,6 +77,9 @@ def _room_to_come(draft: Draft, served: Served) -> Place | None:
         return None
     if spot := draft.rooms.place_to_come(served):
         return spot
+    need, _ = draft.machines.get(served.key, ("", ""))
+    if draft.coming[need]:
+        return None  # who serves goes on: a machine is on its way
     crowd = Crowd(draft.demand, draft.memories, draft.working, draft.rooms, draft.now_ns)
     if draft.holders is None:
         draft.holders = crowd.idle(draft.observed.served)

@@ -38,7 +38,7 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
         # What is only there for the loss of a zone is not asked whether the load is worth it.
         ready = max(0, ready - max(0, memory.reserve - starting))
         starting = max(0, starting - memory.reserve)
-        found = scaler(served, demand, memory, ready, starting, draft.now_ns)
+        found = _lasting(scaler, served, demand, memory, (ready, starting), draft.now_ns)
         found = preheated(served, demand, memory, found, draft.now_ns)
     else:
         found = _fixed(fixed, memory, draft.now_ns)
@@ -46,6 +46,34 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
     if found.due_ns is not None:
         draft.dues_ns.append(found.due_ns)
     return found
+
+
+def _lasting(
+    scaler: Scaler,
+    served: Served,
+    demand: Demand,
+    memory: EndpointMemory,
+    there: tuple[int, int],
+    now_ns: int,
+) -> Target:
+    """Return what the scaler wants of `(ready, starting)` replicas, if it will still want that once it is done.
+
+    Who would be wanted back at once does not go. And where nothing is there, no more are wanted than when the first of
+    them starts: the others may find no room, and what was launched for them would be given back.
+    """
+    ready, starting = there
+    found = scaler(served, demand, memory, ready, starting, now_ns)
+    have = ready + starting
+    if not have and found.replicas > 1:
+        first = scaler(served, demand, found.memory, 0, 1, now_ns)
+        return first if first.replicas < found.replicas else found
+    if found.replicas >= have:
+        return found
+    starts = max(0, starting - (have - found.replicas))  # what starts goes first
+    again = scaler(served, demand, found.memory, found.replicas - starts, starts, now_ns)
+    if again.replicas <= found.replicas:
+        return found
+    return replace(found, replicas=have, rule=again.rule, text=again.text)
 
 
 def preheated(

@@ -4,9 +4,9 @@ Every setting is text by its key, as an option or in `--against`. What is not gi
 is a recording, and else as the defaults say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from glowplug.clock import SECOND
 from glowplug.commands.inputs import duration
@@ -14,14 +14,25 @@ from glowplug.errors import ConfigError
 from glowplug.spec import BatchSpec, BatchTuning, Policy
 from glowplug.suggest import near
 from glowplug.worker.costs import Costs
+from glowplug_router.records.capacity import Degrade, Limits, Market
 from glowplug_router.simulation.comparing import Behaviour, Setup
+from glowplug_router.simulation.market.lending import Lending
 from glowplug_router.simulation.replay import Affine, Batch, Cost, StartTime
 from glowplug_router.simulation.traces.folder import Recording, Scaled
 
 COUNTS = {"min": "min", "max": "max", "buffer": "buffer", "hold": "hold"}
 TIMES = {"up_after": "up_after_ns", "down_after": "down_after_ns", "zero_after": "zero_after_ns"}
 BATCHES = ("batch", "batch_wait", "batch_cost")
-KEYS = (*COUNTS, *TIMES, "target", "concurrency", *BATCHES, "cold_start", "price")
+CAPACITIES: dict[str, tuple[Market, ...]] = {
+    "on_demand": ("on_demand",),
+    "spot": ("spot",),
+    "spot_first": ("spot", "on_demand"),
+}
+LENT = ("spot_price", "launch", "price_cap", "budget", "degrade")  # what is said of lent machines
+KEYS = (
+    *(*COUNTS, *TIMES, "target", "concurrency", *BATCHES, "cold_start", "price"),
+    *("capacity", *LENT),
+)
 USUAL = Behaviour(policy=Policy(), start=StartTime(60 * SECOND))  # `min` 0, `max` 4: `Scale()`
 BATCHES_PER_REPLICA = (
     2  # that a replica has permits for unless told: one runs, one waits (glowplug.declare)
@@ -60,6 +71,10 @@ class Asked:
         """Return a time."""
         return duration(self.given[key], self.what(key))
 
+    def micro_usd(self, key: str) -> int:
+        """Return an amount of money; 0 where nobody says."""
+        return round(self.number(key) * 1e6) if key in self.given else 0
+
     def behaviour(self, base: Behaviour, endpoint: str = "") -> Behaviour:
         """Return how an endpoint behaves that behaved like `base`.
 
@@ -74,8 +89,53 @@ class Asked:
             )
         found = replace(base, policy=policy, batch=self._batch(base.batch, endpoint))
         if "cold_start" in self.given:
-            found = replace(found, start=self._start())
+            found = replace(found, start=self._start("cold_start"))
         return replace(found, concurrency=self._concurrency(base, found.batch))
+
+    def lending(self) -> Lending | None:
+        """Return which machines are lent; None where they are simply there.
+
+        Raises:
+            ConfigError: A setting cannot be read, or says something of machines that are not lent.
+        """
+        lent = [key for key in LENT if key in self.given]
+        if "capacity" not in self.given:
+            if lent:
+                raise ConfigError(
+                    f"{self.what(lent[0])}: no machine is lent",
+                    hint=f"{self.what('capacity')} spot_first; or on_demand, or spot",
+                )
+            return None
+        found = Lending(price_micro_usd=self.micro_usd("price"), limits=self._limits())
+        if not found.price_micro_usd:
+            raise ConfigError(
+                f"{self.what('capacity')} {self.given['capacity']}: nothing says what a machine costs",
+                hint="--price 1.2: of a GPU for an hour on demand",
+            )
+        found = replace(found, spot_micro_usd=self.micro_usd("spot_price"))
+        if "launch" not in self.given:
+            return found
+        times = self._start("launch")
+        return replace(
+            found, launch_p50_ns=times.p50_ns, launch_p90_ns=max(times.p50_ns, times.p90_ns)
+        )
+
+    def _limits(self) -> Limits:
+        degrade = self.given.get("degrade", "warn")
+        return Limits(
+            markets=CAPACITIES[self._one_of("capacity", self.given["capacity"], CAPACITIES)],
+            price_cap_micro_usd=self.micro_usd("price_cap"),
+            budget_micro_usd=self.micro_usd("budget"),
+            degrade=cast(Degrade, self._one_of("degrade", degrade, get_args(Degrade))),
+        )
+
+    def _one_of(self, key: str, given: str, known: Collection[str]) -> str:
+        if given not in known:
+            meant = near(given, known) or known
+            raise ConfigError(
+                f"{self.what(key)} {given!r} is not known", hint=f"it is {', '.join(meant)}"
+            )
+        return given
 
     def _policy(self, base: Policy) -> Policy:
         fields: dict[str, Any] = {
@@ -104,9 +164,9 @@ class Asked:
             )
         return concurrency
 
-    def _start(self) -> StartTime:
-        median, _, ninth = self.given["cold_start"].partition("..")
-        what = self.what("cold_start")
+    def _start(self, key: str) -> StartTime:
+        median, _, ninth = self.given[key].partition("..")
+        what = self.what(key)
         return StartTime(duration(median, what), duration(ninth, what) if ninth else 0)
 
     def _batch(self, base: Batch | None, endpoint: str) -> Batch | None:
@@ -177,7 +237,8 @@ def _setup(name: str, asked: Asked, bases: Mapping[str, Behaviour]) -> Setup:
         name=name,
         usual=USUAL if bases else asked.behaviour(USUAL),
         named={endpoint: asked.behaviour(base, endpoint) for endpoint, base in bases.items()},
-        price_micro_usd=round(asked.number("price") * 1e6) if "price" in asked.given else 0,
+        price_micro_usd=asked.micro_usd("price"),
+        lending=asked.lending(),
     )
 
 

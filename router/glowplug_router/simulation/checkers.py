@@ -4,7 +4,7 @@ Each invariant has a name; `tests/simulation` plants a fault for each and sees i
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from glowplug.clock import SECOND
@@ -12,6 +12,7 @@ from glowplug_router.dispatch import DispatchState
 from glowplug_router.dispatch.flight import whose_turn
 from glowplug_router.policy.rollout import max_replicas, min_replicas
 from glowplug_router.records.decided import Drain, Forget, Launch, Plan, Start, Swap, Terminate
+from glowplug_router.records.memory import Memory
 from glowplug_router.records.observed import Node, Observed, Replica, Served
 from glowplug_router.simulation.controller import Planner
 from glowplug_router.simulation.facts import (
@@ -29,6 +30,7 @@ from glowplug_router.simulation.facts import (
     Told,
     Unlinked,
 )
+from glowplug_router.simulation.hiring import Hiring
 from glowplug_router.simulation.node import SimNode
 from glowplug_router.simulation.overcommitted import overcommitted
 from glowplug_router.simulation.sharing import Sharing
@@ -46,12 +48,17 @@ INVARIANTS = (
     "no_dispatch_to_leaving",  # a replica that is leaving or lost is sent nothing
     "conservation",  # every open call is queued or in flight in the dispatcher, and nowhere else
     "no_idle_permit",  # no call waits where a permit is free that it may use
-    "max",  # never more than max starting and ready, planned or real
+    "max",  # never more than max starting and ready, planned or real, beside who is on a machine that goes
     "makes_way",  # no candidate stands before its own predecessor; who waits for room gets it soon
     "room",  # no GPU given twice, no memory given that is not there
-    "idempotence",  # a plan of the planned state has no actions
+    # A plan of the planned state has no actions; where machines are launched, the plan after that. What is wanted of
+    # them depends on who is on one that goes and on what has room, and what a plan does changes both once it was asked.
+    "idempotence",
     "epoch",  # no agent obeys an older controller than it already has
     "reaches_zero",  # an idle endpoint ends at its min
+    "machines",  # no machine is launched that limits, quotas or what is wanted do not allow
+    "machine_gone",  # nothing counts on a machine that is gone
+    "machine_idle",  # a machine that nobody needs is given back
     "unowned",  # at the end every process is one the controller wants
 )
 ROOM_MAX_NS = 12 * SECOND  # drains take 5 s at most, and messages may be late or lost on the way
@@ -73,8 +80,16 @@ class Violation:
 class Checkers:
     """All invariants of one run."""
 
-    def __init__(self, world: World, planner: Planner, *, room_max_ns: int = ROOM_MAX_NS) -> None:
+    def __init__(
+        self,
+        world: World,
+        planner: Planner,
+        *,
+        room_max_ns: int = ROOM_MAX_NS,
+        hiring: Hiring | None = None,
+    ) -> None:
         self._room_max_ns = room_max_ns
+        self._hiring = hiring
         self.violations: list[Violation] = []
         self.answered = 0
         self._plans = 0
@@ -229,10 +244,15 @@ class Checkers:
 
     def _plan(self, fact: Planned) -> None:
         observed, plan = fact.observed, fact.plan
+        for breach in self._hiring.planned(fact, self._world.now_ns) if self._hiring else ():
+            self._expect(False, *breach)
         planned = planned_state(observed, plan, self._world.now_ns)
         served = {version.key: version for version in observed.served}
         if plan.memory.versions and self._sees_nodes(observed):
-            for key, count in working(planned.replicas).items():
+            going = {node.id for node in planned.nodes if node.leaves_ns or node.state == "leaving"}
+            going.update(plan.memory.capacity.unwanted)
+            staying = (replica for replica in planned.replicas if replica.node not in going)
+            for key, count in working(staying).items():
                 highest = max_replicas(served[key]) if key in served else 0
                 self._expect(count <= highest, "max", f"{count} of {key} planned, max {highest}")
         self._check_room(planned, served)
@@ -240,12 +260,18 @@ class Checkers:
         self._plans += 1
         if not plan.actions and self._plans % QUIET_PLANS:
             return
-        again = self._planner(planned, fact.demand, plan.memory, self._world.now_ns)
+        again = self._again(planned, fact, plan.memory)
+        if observed.offers:
+            planned = planned_state(planned, again, self._world.now_ns)
+            again = self._again(planned, fact, again.memory)
         self._expect(
             not again.actions,
             "idempotence",
             f"a plan of the planned state wants {again.actions[:2]}",
         )
+
+    def _again(self, planned: Observed, fact: Planned, memory: Memory) -> Plan:
+        return self._planner(planned, fact.demand, memory, self._world.now_ns)
 
     def _sees_nodes(self, observed: Observed) -> bool:
         return any(self._world.now_ns - node.seen_ns < OVER_MAX_NS for node in observed.nodes)
@@ -276,15 +302,17 @@ class Checkers:
 
     # -- the real thing
 
-    def census(self, nodes: Iterable[SimNode], served: dict[str, Served]) -> None:
-        """Look at the processes themselves, and at calls that should be answered by now."""
+    def census(self, nodes: Mapping[str, SimNode], served: dict[str, Served]) -> None:
+        """Look at the machines and processes themselves, and at calls that should be answered by now."""
         now_ns = self._world.now_ns
+        for breach in self._hiring.census(nodes, now_ns) if self._hiring else ():
+            self._expect(False, *breach)
         late = [call for call, due_ns in self._open.items() if due_ns < now_ns]
         self._expect(
             not late, "answered_once", f"calls past their deadline without an answer: {late[:5]}"
         )
         counts: dict[str, int] = {}
-        for node in nodes:
+        for node in nodes.values():
             for rank in node.ranks.values() if node.is_connected else ():
                 if rank.state in ("starting", "ready"):
                     counts[rank.version] = counts.get(rank.version, 0) + 1

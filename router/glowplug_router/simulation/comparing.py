@@ -1,20 +1,25 @@
 """What would another scale have made of the same traffic? A replay for each, and the figures that one compares."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from glowplug.clock import HOUR, MILLISECOND, SECOND
 from glowplug.spec import Policy
 from glowplug_router.records.observed import Served
+from glowplug_router.simulation.market.lending import Lending, market_of
 from glowplug_router.simulation.replay import (
     Batch,
     Endpoint,
     Fleet,
+    Market,
     Outcome,
+    Provided,
     Request,
     Scene,
     StartTime,
+    replay,
     replay_apart,
 )
 from glowplug_router.simulation.replay.scene import devices
@@ -27,6 +32,7 @@ COLUMNS = (
 )
 BUCKET_MIN_NS = 10 * MILLISECOND  # below, there is a call in a bucket or none
 PERCENTILES = (500, 950, 990)
+Watch = Callable[[Iterable[Request]], Iterator[Request]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,7 @@ class Setup:
     usual: Behaviour
     named: Mapping[str, Behaviour] = field(default_factory=dict)
     price_micro_usd: int = 0  # a device held for an hour; 0 = not known
+    lending: Lending | None = None  # None: machines are simply there
 
     def of(self, endpoint: str) -> Behaviour:
         """Return how an endpoint behaves."""
@@ -70,6 +77,8 @@ class Summary:
     dollars: float | None
     starts: int
     drains: int
+    launched: int | None  # machines; None where they are simply there
+    reclaimed: int | None  # of them taken away by the market
     batch: float | None  # calls in one, on average; None where nothing runs together
 
     def record(self) -> dict[str, Any]:
@@ -88,23 +97,48 @@ class Summary:
             "dollars": self.dollars,
             "starts": self.starts,
             "drains": self.drains,
+            "launched": self.launched,
+            "reclaimed": self.reclaimed,
             "batch": self.batch,
         }
 
 
-def replayed(setup: Setup, traffic: Sequence[Request], seed: int = 0) -> Outcome:
-    """Return what the real planner, dispatcher and batcher make of the traffic under a setup."""
+def replayed(
+    setup: Setup, traffic: Sequence[Request], seed: int = 0, *, over: Watch = iter
+) -> Outcome:
+    """Return what the real planner, dispatcher and batcher make of the traffic under a setup.
+
+    `over` sees the calls as they arrive; it yields what it is given.
+    """
     names = sorted({request.endpoint for request in traffic})
     slowest_ns = max(max(one.start.p50_ns, one.start.p90_ns) for one in map(setup.of, names))
+    lending = setup.lending
+    if lending is not None:
+        slowest_ns += lending.launch_p90_ns
     scene = Scene(
         endpoints=tuple(_endpoint(setup.of(name), name) for name in names),
-        traffic=traffic,
+        traffic=over(traffic) if lending is not None else traffic,
         fleet=Fleet(),
         # What `min` keeps has been there for long when a trace begins.
         lead_ns=2 * slowest_ns + SECOND,
         bucket_ns=max(BUCKET_MIN_NS, min(SECOND, traffic[-1].at_ns // COLUMNS)),
     )
-    return replay_apart(scene, lambda endpoint: _fleet(setup, endpoint), seed=seed)
+    if lending is not None:  # machines are shared: together
+        until_ns = scene.lead_ns + traffic[-1].at_ns
+        return replay(replace(scene, fleet=_lent(setup, lending, names, until_ns)), seed=seed)
+    return replay_apart(scene, lambda endpoint: _fleet(setup, endpoint), seed=seed, over=over)
+
+
+def _lent(setup: Setup, lending: Lending, names: Sequence[str], until_ns: int) -> Fleet:
+    """Return a market with room for all that the endpoints may have."""
+    all = [setup.of(name) for name in names]
+    sizes = {one.gpus for one in all}
+    machines = sum(max(1, one.policy.max) for one in all)
+
+    def market(random: Random) -> Market:
+        return Provided(market_of(lending, sizes, machines, until_ns, random))
+
+    return Fleet(market=market, limits=lending.limits)
 
 
 def _fleet(setup: Setup, endpoint: Endpoint) -> Fleet:
@@ -152,5 +186,7 @@ def summary(setup: Setup, outcome: Outcome, limit_ns: int) -> Summary:
         dollars=outcome.micro_usd / 1e6 if setup.price_micro_usd else None,
         starts=sum(use.starts for use in uses),
         drains=sum(use.drains for use in uses),
+        launched=outcome.launched if setup.lending else None,
+        reclaimed=outcome.reclaimed if setup.lending else None,
         batch=sum(use.batched for use in uses) / batches if batches else None,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from glowplug.clock import MILLISECOND, SECOND
+from glowplug_router.control.machines import MachineBook
 from glowplug_router.dispatch import VersionSet
 from glowplug_router.policy.backoff import is_failed
 from glowplug_router.records.decided import (
@@ -22,6 +23,7 @@ from glowplug_router.records.observed import Demand, Node, Observed, Replica, Re
 from glowplug_router.simulation.facts import Fact, Planned
 from glowplug_router.simulation.faults import Post
 from glowplug_router.simulation.gateway import DemandReport, Dial, Routes
+from glowplug_router.simulation.hired import Hired
 from glowplug_router.simulation.node import NodeReport, Order, SimNode, Wanted
 from glowplug_router.simulation.scenario import Endpoint
 from glowplug_router.simulation.world import World
@@ -76,9 +78,12 @@ class SimController:
         tell: Callable[[Fact], None],
         store: Store,
         endpoints: Mapping[str, Endpoint],
+        book: type[MachineBook] = MachineBook,
+        hired: Hired | None = None,
     ) -> None:
         self._world, self._post, self._planner, self._tell = world, post, planner, tell
         self._endpoints = endpoints
+        self._new_book, self._hired = book, hired
         self.store = store
         self.nodes: dict[str, SimNode] = {}
         self._last: dict[str, Order] = {}
@@ -95,6 +100,7 @@ class SimController:
         self.store.epoch += 1
         self._world.record(f"epoch {self.store.epoch}")
         self._memory = Memory()
+        self._book = self._new_book()
         self._reports: dict[str, tuple[int, NodeReport]] = {}  # node -> received at, report
         self._intended: dict[str, _Intended] = {}
         self._ordered: set[str] = set()  # nodes that were given an order in this epoch
@@ -105,6 +111,7 @@ class SimController:
         self._planned_ns = 0
         # The first controller has nobody to wait for.
         self._settled_ns = self._world.now_ns + (SETTLE_NS if self.store.epoch > 1 else 0)
+        self._world.after(0, self.look)
         self._soon()
 
     @property
@@ -127,6 +134,11 @@ class SimController:
             or was_silent
             or (known.residents, known.order) != (report.residents, report.order)
         ):
+            self._soon()
+
+    def look(self) -> None:
+        """Ask the provider, if there is one, what there is."""
+        if self._hired is not None and self._book.take(self._hired.said(), self._world.now_ns):
             self._soon()
 
     def count(self, report: DemandReport) -> None:
@@ -212,9 +224,14 @@ class SimController:
             )
             for id, (seen_ns, report) in self._reports.items()
         )
-        served = tuple(self.store.served.values())
         return Observed(
-            epoch=self.store.epoch, served=served, nodes=nodes, replicas=tuple(replicas)
+            epoch=self.store.epoch,
+            served=tuple(self.store.served.values()),
+            nodes=self._book.nodes(nodes, self._world.now_ns),
+            replicas=tuple(replicas),
+            offers=self._book.said.offers,
+            tallies=self._book.said.tallies,
+            limits=self._book.said.limits,
         )
 
     # -- plan
@@ -260,8 +277,12 @@ class SimController:
                 intended.want = replace(intended.want, draining=True, drain_ns=drain_ns)
             case Forget(replica=replica):
                 self._intended.pop(replica, None)
+            case Launch() | Terminate() if self._hired is not None:
+                if not self._hired.order(action):
+                    self._plan_by(self._world.now_ns + REPEAT_EVERY_NS)
+                self._book.take(self._hired.said(), self._world.now_ns)
             case Swap() | Launch() | Terminate():
-                pass  # neither a developer's machine nor a market is in any scenario
+                pass  # a developer's machine is in no scenario
 
     def _roll_out(self, observed: Observed) -> bool:
         """Make candidates that are ready live, take back those that fail, drop versions that have left."""
@@ -293,6 +314,7 @@ class SimController:
 
     def _repeat(self) -> None:
         if self._world.now_ns >= self._settled_ns:
+            self.look()
             self._order_all()
             self._publish()
         self._world.after(REPEAT_EVERY_NS, self._repeat)

@@ -96,6 +96,10 @@ class Post:
             return 0
         return self._world.random.randrange(SECOND, RETRY_AFTER_MAX_NS)
 
+    def is_throttled(self, rate: float) -> bool:
+        """Say whether a provider takes no order just now, at a rate of its own."""
+        return rate > 0 and self._happens("throttled", rate)
+
     def skew(self) -> None:
         """Set a gateway's clock off, forwards or backwards."""
         self._skew_ns = self._world.random.randrange(-SKEW_MAX_NS, SKEW_MAX_NS)

@@ -244,6 +244,7 @@ class SimNode:
         self.ranks: dict[str, Rank] = {}
         self.wanted: set[str] = set()
         self.is_connected = True
+        self._has_ended = False
         self._world, self._post, self._endpoints, self._tell, self._report = (
             world,
             post,
@@ -297,7 +298,11 @@ class SimNode:
             for rank in self.ranks.values()
         )
         message = NodeReport(self.machine, self._reports, self._order, residents)
-        self._post.send(lambda: self._report(message))
+        self._post.send(partial(self._deliver, message))
+
+    def _deliver(self, message: NodeReport) -> None:
+        if not self._has_ended:  # else the connection broke
+            self._report(message)
 
     def disconnect(self, for_ns: int) -> None:
         """Lose the agent for a while; ranks go on until their lease runs out."""
@@ -319,8 +324,21 @@ class SimNode:
             for rank in list(self.ranks.values()):
                 rank.die()
 
+    def end(self) -> None:
+        """Lose the machine, until somebody has it begin again."""
+        self._has_ended = True
+        self.is_connected = False
+        for rank in list(self.ranks.values()):
+            rank.die()
+        self.ranks.clear()
+
+    def begin(self) -> None:
+        """Have the machine back, with nothing on it."""
+        self._has_ended = False
+        self._reconnect()
+
     def _reconnect(self) -> None:
-        if not self.is_connected:
+        if not (self.is_connected or self._has_ended):
             self.is_connected = True
             self.report()
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from glowplug.clock import HOUR, SECOND
+from glowplug_router.control.machines import MachineBook
 from glowplug_router.dispatch import step
 from glowplug_router.plan import plan
 from glowplug_router.simulation import faults, scenario
 from glowplug_router.simulation.checkers import Checkers, Violation
 from glowplug_router.simulation.controller import Planner, SimController, Store
 from glowplug_router.simulation.gateway import SimGateway, Step
+from glowplug_router.simulation.hired import Hired, Terms, with_terms
+from glowplug_router.simulation.hiring import Hiring
 from glowplug_router.simulation.node import Rank, SimNode
 from glowplug_router.simulation.world import World
 
@@ -26,6 +29,7 @@ class Subject:
     step: Step = step
     planner: Planner = plan
     node: type[SimNode] = SimNode
+    book: type[MachineBook] = MachineBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ def run_seed(seed: int, subject: Subject | None = None) -> Outcome:
     """Run one seed to its end."""
     world = World(seed)
     drawn, rates = scenario.drawn(world.random), faults.drawn(world)
-    simulation = _assembled(world, drawn, rates, subject or Subject())
+    drawn, terms = with_terms(drawn, seed, CALM_NS)
+    simulation = _assembled(world, drawn, rates, subject or Subject(), terms)
     _plan_faults(simulation)
     return _outcome(seed, simulation)
 
@@ -82,7 +87,7 @@ def _outcome(seed: int, simulation: _Simulation) -> Outcome:
         world.at(world.now_ns + arrival.at_ns, partial(simulation.gateway.arrive, arrival))
     while world.now_ns < END_NS:
         world.run(world.now_ns + CENSUS_EVERY_NS)
-        checkers.census(simulation.nodes.values(), controller.store.served)
+        checkers.census(simulation.nodes, controller.store.served)
     checkers.end(simulation.nodes.values(), controller.wanted, controller.store.served)
     world.record(f"answered {checkers.answered}")
     served = controller.store.served.values()
@@ -99,17 +104,27 @@ def _outcome(seed: int, simulation: _Simulation) -> Outcome:
 
 
 def _assembled(
-    world: World, drawn: scenario.Scenario, rates: faults.Rates, subject: Subject
+    world: World,
+    drawn: scenario.Scenario,
+    rates: faults.Rates,
+    subject: Subject,
+    terms: Terms | None = None,
 ) -> _Simulation:
     post = faults.Post(world, rates, CALM_NS)
-    checkers = Checkers(world, subject.planner)
+    hired = None if terms is None else Hired(world, post, terms)
+    checkers = Checkers(world, subject.planner, hiring=None if hired is None else Hiring(hired))
     endpoints = {endpoint.name: endpoint for endpoint in drawn.endpoints}
     store = Store({endpoint.served.key: endpoint.served for endpoint in drawn.endpoints})
-    controller = SimController(world, post, subject.planner, checkers.observe, store, endpoints)
-    nodes = {
-        machine.id: subject.node(world, post, machine, endpoints, checkers.observe, controller.hear)
-        for machine in drawn.machines
-    }
+    controller = SimController(
+        world, post, subject.planner, checkers.observe, store, endpoints, subject.book, hired
+    )
+
+    def place(machine: scenario.Machine) -> SimNode:
+        return subject.node(world, post, machine, endpoints, checkers.observe, controller.hear)
+
+    nodes = {machine.id: place(machine) for machine in drawn.machines}
+    if hired is not None:
+        hired.join(nodes, place, controller.look)
     find = partial(_find, nodes)
     gateway = SimGateway(world, post, subject.step, checkers.observe, controller.count, find)
     controller.nodes = nodes
@@ -153,12 +168,15 @@ def _plan_faults(simulation: _Simulation) -> None:
 def _lose_an_agent(simulation: _Simulation) -> None:
     random = simulation.world.random
     for_ns = random.choice((1, 18, 25, 35)) * SECOND
-    random.choice(list(simulation.nodes.values())).disconnect(for_ns)
+    if simulation.nodes:
+        random.choice(list(simulation.nodes.values())).disconnect(for_ns)
 
 
 def _lose_a_node(simulation: _Simulation) -> None:
     random = simulation.world.random
-    random.choice(list(simulation.nodes.values())).power_off(random.randrange(SECOND, 20 * SECOND))
+    if simulation.nodes:
+        node = random.choice(list(simulation.nodes.values()))
+        node.power_off(random.randrange(SECOND, 20 * SECOND))
 
 
 def _kill_a_rank(simulation: _Simulation) -> None:

@@ -2,6 +2,10 @@
 
 Counted from outside: what waited, what was sent when, and how long it ran. Only calls that had to wait count; what is
 left over when nobody waits is nobody's loss.
+
+Two tenants may differ by what start-time fair queueing promises where D calls run at once: D + 1 of the longest calls
+of each (SFQ(D): Jin, Chase and Kaur, SIGMETRICS 2004). With less, who begins to wait while one tenant's calls hold all
+permits would seem to be cheated as soon as these end.
 """
 
 from collections.abc import Iterator
@@ -12,8 +16,7 @@ from glowplug.spec import Class
 from glowplug_router.dispatch.classes import RANK, RESERVED
 from glowplug_router.simulation.facts import Accepted
 
-# Bounds in the longest call seen: one for the charge that was too low, one for the call that runs, and as many again.
-TENANT_BOUND = 4
+# In the longest call seen: one for the charge that was too low, one for the call that runs, and as many again.
 CLASS_BOUND = 4
 Breach = tuple[str, str]  # invariant, what happened
 CALL_MIN_NS = 5 * MILLISECOND  # calls shorter than this say little about fairness
@@ -29,6 +32,7 @@ class _Queue:
     )  # to those that wait, since nobody waited
     passed_ns: int = 0  # device time of other classes since one of this class was at a replica
     at_replicas: int = 0
+    deepest: int = 0  # most calls at replicas at once, since nobody waited
 
     def begin(self, tenant: str) -> None:
         """Note that a call begins to wait. Who did not wait starts where the poorest of those that do is."""
@@ -45,6 +49,11 @@ class _Queue:
         if not self.waiting:
             self.given_ns.clear()
             self.passed_ns = 0
+            self.deepest = self.at_replicas
+
+    def tenant_bound_ns(self, longest_ns: int) -> int:
+        """Return by how much tenants may differ that wait."""
+        return 2 * (self.deepest + 1) * longest_ns
 
 
 class Sharing:
@@ -83,6 +92,7 @@ class Sharing:
             return
         queue = self._queue(known)
         queue.at_replicas += 1
+        queue.deepest = max(queue.deepest, queue.at_replicas)
         queue.passed_ns = 0
         if call in self._waits:
             self._counted[call] = known
@@ -115,7 +125,7 @@ class Sharing:
         self._longest_ns[known.version] = longest_ns
         if counted is not None and known.tenant in queue.waiting:
             queue.given_ns[known.tenant] += service_ns
-            yield from _unfair(known, queue, TENANT_BOUND * longest_ns)
+            yield from _unfair(known, queue, queue.tenant_bound_ns(longest_ns))
         yield from self._starved(known, service_ns, CLASS_BOUND * longest_ns)
 
     def _starved(self, known: Accepted, service_ns: int, bound_ns: int) -> Iterator[Breach]:

@@ -74,6 +74,24 @@ def test_time_in_which_a_tenant_did_not_call_is_not_saved_up(desk: Desk) -> None
     assert order(desk, 6) == [22, 42, 23, 43, 24, 44]
 
 
+def test_who_comes_while_nothing_is_known_of_costs_does_not_pay_for_what_others_were_charged() -> (
+    None
+):
+    desk = Desk()
+    desk.serve(hold=10_000)
+    for _ in range(20):
+        desk.call(tenant="greedy")
+    desk.ready("a", permits=4)  # four go out, each taken to cost far more than it does
+    desk.call(tenant="small")
+    desk.call(tenant="small")
+    went: list[int] = []
+    for running in (1, 2, 3, 4):
+        ((call, _),) = sent(desk.end(running, "a", 5 * MILLISECOND))
+        went.append(call)
+
+    assert went == [5, 21, 22, 6]
+
+
 def test_a_tenant_that_had_more_than_its_share_does_not_shed_that_by_a_pause(desk: Desk) -> None:
     desk.call(tenant="ann")
     desk.call(tenant="dear")

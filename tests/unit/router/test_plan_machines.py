@@ -1,6 +1,7 @@
 """Does a plan launch the machines that its replicas need, use them, leave them in time and give them back?"""
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,36 +51,31 @@ def launching_planning(*served: Served, offers: tuple[Offer, ...], nodes: int = 
     return planning
 
 
-def on_gpu(key: str = KEY, **others: object) -> Served:
-    policy = others.pop("policy", Policy(min=1))
-    return version(key, policy=policy, gpu_count=1, **others)
+def on_gpu(key: str = KEY, **others: Any) -> Served:
+    return version(key, **({"policy": Policy(min=1)} | others), gpu_count=1)
 
 
 def come(planning: Planning) -> None:
     """Let all machines that are launched be there, with their devices."""
-    nodes = tuple(
-        replace(one, state="ready", since_ns=planning.now_ns, cpu_milli=8000, gpus=gpu_of(one.id))
-        if one.state == "launching"
-        else one
-        for one in planning.observed.nodes
-    )
-    planning.observed = replace(planning.observed, nodes=nodes)
+    there: dict[str, Any] = {"state": "ready", "since_ns": planning.now_ns, "cpu_milli": 8000}
+    for one in planning.observed.nodes:
+        if one.state == "launching":
+            change(planning, one.id, **there, gpus=gpu_of(one.id))
 
 
 def gpu_of(name: str) -> tuple[tuple[str, str], ...]:
     return ((f"{name}/0", "NVIDIA L4"),)
 
 
-def change(planning: Planning, name: str, **changes: object) -> None:
+def change(planning: Planning, name: str, **changes: Any) -> None:
     nodes = tuple(
-        replace(one, **changes) if one.id == name else one  # type: ignore[arg-type]  # any field
-        for one in planning.observed.nodes
+        replace(one, **changes) if one.id == name else one for one in planning.observed.nodes
     )
     planning.observed = replace(planning.observed, nodes=nodes)
 
 
-def of(made: Plan, kind: type) -> list[str]:
-    return [one.node for one in made.actions if isinstance(one, kind)]  # type: ignore[attr-defined]
+def of(made: Plan, kind: type[Launch | Start | Terminate]) -> list[str]:
+    return [one.node for one in made.actions if isinstance(one, kind)]
 
 
 def rule(made: Plan, key: str = KEY) -> str:

@@ -55,6 +55,7 @@ class CapacityDraft:
             return
         offer = self.quotes.offers.get(node.offer)
         stops = node.state == "ready" and offer is not None and is_stoppable(offer)
+        self.quotes.held[node.offer] -= node.state != "stopped"
         self.actions.append(
             Terminate(
                 id=self._id("stop" if stops else "terminate", f"{node.id}|{node.since_ns}"),

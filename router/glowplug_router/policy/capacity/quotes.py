@@ -27,7 +27,7 @@ UNBOUNDED = 1 << 30  # nodes of an offer with no known quota
 
 @dataclass(slots=True)
 class Quotes:
-    """The offers of one step. `held` changes while several needs launch."""
+    """The offers of one step. `held` changes while several needs launch and release."""
 
     view: CapacityView
     allowed: Allowance
@@ -39,7 +39,9 @@ class Quotes:
 
     def __post_init__(self) -> None:
         self.offers = {offer.id: offer for offer in self.view.offers}
-        self.held = Counter(node.offer for node in self.view.nodes if node.state != "stopped")
+        # Those that say nothing are paid for until they are given back, and count against the quota.
+        there = (*self.view.nodes, *self.view.silent)
+        self.held = Counter(node.offer for node in there if node.state != "stopped")
         spot = {offer.id for offer in self.view.offers if offer.market == "spot"}
         self.noticed_permille = noticed_permille(self.view.tallies, spot)
 
@@ -73,8 +75,9 @@ class Quotes:
         unit_micro_usd = min(prices, default=0)
         usable = [offer for offer, _ in standing_in if self.room(offer)]
         waits = [launch_ns(offer) for offer in usable or [offer for offer, _ in standing_in]]
-        # What can be stopped and is not yet will be by the time it is wanted again.
-        held = (self.offers.get(node.offer) for node in nodes)
+        # What can be stopped and is not yet will be by the time it is wanted again. One that still starts is not had
+        # yet: its own launch would change what it was launched for.
+        held = (self.offers.get(node.offer) for node in nodes if node.state != "launching")
         waits += [offer.restart_p90_ns for offer in held if offer and is_stoppable(offer)]
         return Loss(
             short_ns=expected_short_ns(min(waits, default=0), self.noticed_permille),

@@ -28,11 +28,13 @@ def capacity_step(view: CapacityView, memory: CapacityMemory, now_ns: int) -> Ca
     view = draft.view = replace(view, nodes=without_the_late(draft))
     owned = owners(view, memory, quotes)
     give_up_the_silent(draft)
+    _release_the_unneeded(
+        draft, owned
+    )  # before anything is launched: their quota may be what is missing
     spares = {row.key: row.spare for row in memory.needs}
     for need in sorted(view.needs, key=lambda need: need.key):
         nodes = [node for node in view.nodes if owned.get(node.id) == need.key]
         settle(draft, need, nodes, spares.get(need.key, 0))
-    _release_the_unneeded(draft, owned)
     return draft.finished(memory.seed, allowed.is_strained)
 
 

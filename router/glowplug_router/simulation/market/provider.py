@@ -55,6 +55,7 @@ class Market:
     random: Random
     notice_permille: int = 1000
     outages: Sequence[Outage] = ()
+    notice_ns: int = NOTICE_NS
     now_ns: int = 0
     spent: float = 0.0  # micro-dollars x ns / hour, exact enough
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Market:
 
     def _changes(self, name: str, known: Series) -> Iterator[tuple[int, int, str, int]]:
         for at_ns, count in known.drops():
-            yield max(0, at_ns - NOTICE_NS), 1, name, at_ns
+            yield max(0, at_ns - self.notice_ns), 1, name, at_ns
             yield at_ns, 3, name, count
 
     # -- time
@@ -206,7 +207,7 @@ class Market:
             return 0
         if offer.market == "on_demand":
             return 1 << 30
-        return self.series[offer.id].least(self.now_ns, self.now_ns + NOTICE_NS)
+        return self.series[offer.id].least(self.now_ns, self.now_ns + self.notice_ns)
 
     # -- what is seen
 

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -19,10 +19,13 @@ def replay_apart(
     fleet_of: Callable[[Endpoint], Fleet],
     planner: Planner = plan,
     seed: int = 0,
+    *,
+    over: Callable[[Sequence[Request]], Iterator[Request]] = iter,
 ) -> Outcome:
     """Return what a planner makes of endpoints that each have a fleet of their own; `scene.fleet` is not used.
 
-    All are metered over the same time: `scene.until_ns`, or up to the last arrival of any.
+    `over` sees the calls of each as they arrive. All are metered over the same time: `scene.until_ns`, or up to the
+    last arrival of any.
     """
     calls: dict[str, list[Request]] = defaultdict(list)
     for request in scene.traffic:
@@ -33,7 +36,7 @@ def replay_apart(
             replace(
                 scene,
                 endpoints=(endpoint,),
-                traffic=calls[endpoint.name],
+                traffic=over(calls[endpoint.name]),
                 fleet=fleet_of(endpoint),
                 until_ns=scene.until_ns or last_ns,
             ),
@@ -64,6 +67,8 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
         plans=sum(outcome.plans for outcome in outcomes),
         digest=sha256(digests.encode()).hexdigest(),
         violations=tuple(found for outcome in outcomes for found in outcome.violations),
+        launched=sum(outcome.launched for outcome in outcomes),
+        reclaimed=sum(outcome.reclaimed for outcome in outcomes),
         faults=sum((Counter(outcome.faults) for outcome in outcomes), Counter()),
     )
 

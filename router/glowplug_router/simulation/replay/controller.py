@@ -73,6 +73,7 @@ class Controller:
             replicas=self.fleet.replicas,
             offers=offers,
             tallies=tallies,
+            limits=self.fleet.limits(),
         )
         demand = tuple(self._demand.values())
         plan = self._planner(observed, demand, self._memory, now_ns)

@@ -7,7 +7,7 @@ from random import Random
 
 from glowplug.clock import HOUR
 from glowplug_router.policy.placement import parts_held
-from glowplug_router.records.capacity import Offer, OfferTally
+from glowplug_router.records.capacity import Limits, Offer, OfferTally
 from glowplug_router.records.decided import Launch, Start, Terminate
 from glowplug_router.records.observed import Node, Replica
 from glowplug_router.simulation.faults import Post
@@ -18,6 +18,8 @@ from glowplug_router.simulation.replay.meters import Meters
 from glowplug_router.simulation.replay.ranks import Rank
 from glowplug_router.simulation.replay.scene import ALWAYS_NS, Scene
 from glowplug_router.simulation.world import World
+
+MONTH_NS = 30 * 24 * HOUR  # of a budget
 
 
 class SimFleet:
@@ -75,6 +77,17 @@ class SimFleet:
             return (), ()
         self._look_at_market()
         return self.market.offers(self._world.now_ns), self.market.tallies(self._world.now_ns)
+
+    def limits(self) -> Limits:
+        """Return what is allowed on the market, and what of it is used: the month begins with the replay."""
+        now_ns = self._world.now_ns
+        if self.market is None:
+            return self._fleet.limits
+        return replace(
+            self._fleet.limits,
+            spent_micro_usd=self.market.cost_micro_usd(now_ns),
+            month_passed_permille=min(1000, 1000 * now_ns // MONTH_NS),
+        )
 
     def cost_micro_usd(self) -> int:
         """Return what all machines and devices have cost up to now."""

@@ -119,6 +119,8 @@ class Outcome:
     plans: int
     digest: str
     violations: tuple[Violation, ...]
+    launched: int = 0  # machines of the market
+    reclaimed: int = 0  # of them taken away
     faults: Mapping[str, int] = field(default_factory=dict)  # how often each was met
 
     @property

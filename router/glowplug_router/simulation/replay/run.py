@@ -81,6 +81,7 @@ class _Run:
             sum(use.replica_ns for use in meters.uses.values()), meters.timeline.held_ns
         )
         world.record(f"end {len(meters.calls)} calls")
+        _, tallies = self._fleet.market_seen()
         return Outcome(
             calls=meters.calls,
             uses=meters.uses,
@@ -92,6 +93,8 @@ class _Run:
             plans=self._controller.plans,
             digest=world.digest,
             violations=self._audit.violations,
+            launched=sum(tally.launched for tally in tallies),
+            reclaimed=sum(tally.lost for tally in tallies),
             faults=self._faults(),
         )
 

@@ -1,7 +1,7 @@
 """What is replayed: which endpoints, on which machines, and who calls them when?"""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log
 from random import Random
 from typing import Protocol
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from glowplug.clock import MILLISECOND, MINUTE, SECOND
 from glowplug.spec import BatchSpec, Class
+from glowplug_router.records.capacity import Limits
 from glowplug_router.records.observed import Node, Served
 from glowplug_router.simulation.faults import Rates
 from glowplug_router.simulation.replay.market import Market
@@ -109,6 +110,9 @@ class Fleet:
     price_micro_usd: int = 0  # a device held for an hour, on machines that are simply there
     speeds: tuple[tuple[str, int], ...] = ()  # node -> permille; others have 1000
     market: Callable[[Random], Market] | None = None  # a new one for each run
+    limits: Limits = field(
+        default_factory=Limits
+    )  # of what is had on the market; what was spent is filled in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from glowplug.clock import HOUR, MINUTE, SECOND, ManualClock
 from glowplug.errors import CallError, call_error
 from glowplug.spec import Policy
 from glowplug_router.control.actions import still_right
-from glowplug_router.control.machines import MachineBook
+from glowplug_router.control.machines import GONE_MAX, MachineBook
 from glowplug_router.providers.simulated import SimulatedProvider
 from glowplug_router.records.capacity import Offer
 from glowplug_router.records.decided import Launch, Terminate
@@ -190,6 +190,28 @@ def test_what_the_provider_says_of_a_machine_joins_what_its_agent_reports() -> N
     assert (joined.offer, joined.leaves_ns, joined.cpu_milli, joined.seen_ns) == ("o", 9, 4000, 50)
     assert alone == plain
     assert (stopped.state, stopped.seen_ns) == ("stopped", 300)
+
+
+def test_a_machine_that_the_provider_has_no_more_is_gone_whatever_its_agent_said_last() -> None:
+    book = MachineBook()
+    agent = Node(id="m", cpu_milli=4000, memory_bytes=7, seen_ns=50)
+    book.take(Machines(nodes=(machine(),)), 100)
+    assert book.nodes((agent,), 150) != ()
+    book.take(Machines(), 200)
+    assert book.nodes((agent,), 250) == ()
+
+    book.take(Machines(nodes=(machine(),)), 300)
+    assert [node.id for node in book.nodes((agent,), 350)] == ["m"]
+
+
+def test_only_the_last_machines_that_are_gone_are_remembered() -> None:
+    book = MachineBook()
+    names = [f"m{number:05}" for number in range(GONE_MAX + 1)]
+    book.take(Machines(nodes=tuple(machine(name) for name in names)), 100)
+    book.take(Machines(), 200)
+    first, last = (Node(id=name, cpu_milli=1, memory_bytes=1) for name in (names[0], names[-1]))
+
+    assert book.nodes((first, last), 300) == (first,)
 
 
 async def test_orders_are_checked_again() -> None:

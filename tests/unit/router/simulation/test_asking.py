@@ -42,7 +42,8 @@ def test_every_key_is_an_option_and_a_change() -> None:
     words = {
         "min": "1", "max": "9", "buffer": "2", "hold": "7", "target": "1.5", "up_after": "1s", "down_after": "2s",
         "zero_after": "auto", "concurrency": "64", "batch": "8", "batch_wait": "5ms", "batch_cost": "20ms+2ms",
-        "cold_start": "20s..40s", "price": "1.5",
+        "cold_start": "20s..40s", "price": "1.5", "capacity": "spot_first", "spot_price": "0.4", "launch": "30s..50s",
+        "price_cap": "2", "budget": "100", "degrade": "cap",
     }  # fmt: skip  # a line each would hide the test
     against = ",".join(f"{key.replace('_', '-')}={value}" for key, value in words.items())
     (as_option,) = asked(**words)
@@ -145,3 +146,46 @@ def test_a_mistake_is_told_with_what_to_write_instead(
 
     assert said in raised.value.message
     assert raised.value.hint
+
+
+def test_machines_are_lent_when_a_capacity_is_named() -> None:
+    (lent,) = setups({"price": "1.5", "capacity": "spot", "launch": "30s", "budget": "100"}, None)
+    (there,) = setups({"price": "1.5"}, None)
+
+    assert there.lending is None
+    assert lent.lending is not None
+    assert (lent.lending.price_micro_usd, lent.lending.spot_micro_usd) == (1_500_000, 0)
+    assert (lent.lending.launch_p50_ns, lent.lending.launch_p90_ns) == (30 * SECOND, 30 * SECOND)
+    limits = lent.lending.limits
+    assert (limits.markets, limits.budget_micro_usd, limits.degrade) == (
+        ("spot",),
+        100_000_000,
+        "warn",
+    )
+
+
+def test_a_change_may_lend_what_was_simply_there() -> None:
+    first, changed = setups({"price": "1"}, "capacity=on_demand,launch=20s")
+
+    assert first.lending is None
+    assert changed.lending is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ({"capacity": "spot"}, "nothing says what a machine costs", "--price"),
+        ({"capacity": "spots", "price": "1"}, "'spots' is not known", "spot"),
+        ({"capacity": "spot", "price": "1", "degrade": "x"}, "'x' is not known", "stop_batch"),
+        ({"budget": "3"}, "--budget: no machine is lent", "--capacity spot_first"),
+        ({"capacity": "spot", "price": "1", "launch": "soon"}, "--launch", ""),
+    ],
+)
+def test_what_is_wrong_about_lent_machines_is_told(
+    given: dict[str, str], said: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        setups(given, None)
+
+    assert said in str(caught.value)
+    assert hint in (caught.value.hint or "")

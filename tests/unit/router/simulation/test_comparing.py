@@ -1,9 +1,13 @@
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
-from glowplug.clock import HOUR, MILLISECOND, SECOND
+from glowplug.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from glowplug.spec import BatchSpec, Policy
+from glowplug_router.records.capacity import Limits, Market
 from glowplug_router.simulation.comparing import Behaviour, Setup, packed_ns, replayed, summary
-from glowplug_router.simulation.replay import Affine, Batch, StartTime
+from glowplug_router.simulation.market.lending import Lending
+from glowplug_router.simulation.replay import Affine, Batch, Request, StartTime
 from unit.router.simulation.scenes import calls
 
 SLOW = Behaviour(policy=Policy(max=2, hold=1), start=StartTime(20 * SECOND))
@@ -56,3 +60,61 @@ def test_an_endpoint_that_is_named_behaves_in_its_own_way() -> None:
     assert summary(setup, outcome, SECOND).batch == 4
     assert outcome.uses["app/b"].device_ns == 2 * outcome.uses["app/b"].replica_ns
     assert packed_ns(setup, outcome) == SECOND + 2 * 100 * MILLISECOND
+
+
+def lent(*markets: Market, **limits: Any) -> Setup:
+    lending = Lending(
+        price_micro_usd=3_600_000, limits=Limits(markets=markets or ("on_demand",), **limits)
+    )
+    many = Behaviour(policy=Policy(max=4, zero_after_ns=5 * MINUTE), start=StartTime(SECOND))
+    return Setup(name="lent", usual=many, price_micro_usd=3_600_000, lending=lending)
+
+
+def test_lent_machines_are_waited_for_and_paid() -> None:
+    traffic = [*calls(0, name="app/a"), *calls(0, 1800, name="app/b")]
+    setup = lent()
+    outcome = replayed(setup, sorted(traffic, key=lambda call: call.at_ns))
+    found = summary(setup, outcome, 10 * SECOND)
+
+    assert all(50 * SECOND < wait < 80 * SECOND for wait in outcome.calls.wait_ns)
+    assert found.launched is not None
+    assert found.launched >= 3
+    assert found.reclaimed == 0
+    assert found.dollars == outcome.micro_usd / 1e6
+    assert outcome.micro_usd >= outcome.device_hours * 3_600_000
+    assert outcome.violations == ()
+
+
+def test_two_setups_meet_the_same_weather() -> None:
+    traffic = calls(*range(0, 4 * 3600, 60))
+    spot, both = lent("spot"), lent("spot", "on_demand")
+    first, second = replayed(spot, traffic), replayed(both, traffic)
+
+    assert second.micro_usd >= first.micro_usd, "on-demand stands in where there is no spot"
+    assert second.calls.waits().share_within(10 * SECOND) > 0.9
+    assert replayed(spot, traffic).digest == first.digest
+
+
+def test_a_budget_that_is_spent_launches_no_more() -> None:
+    traffic = calls(*range(0, 6 * 3600, 900))
+    capped = lent(budget_micro_usd=1_000_000, degrade="cap")
+
+    free, held = replayed(lent(), traffic), replayed(capped, traffic)
+
+    assert held.launched < free.launched
+    assert held.micro_usd < free.micro_usd
+
+
+def test_whoever_watches_sees_each_call_once() -> None:
+    traffic = [*calls(0, 1, name="app/a"), *calls(2, name="app/b")]
+    seen: list[Request] = []
+
+    def over(requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            seen.append(request)
+            yield request
+
+    for setup in (SETUP, lent()):
+        seen.clear()
+        replayed(setup, traffic, over=over)
+        assert sorted(request.at_ns for request in seen) == [0, SECOND, 2 * SECOND]
