@@ -33,8 +33,8 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
     fixed = fixed_replicas(served)
     if fixed is None:
         states = [replica.state for replica in draft.working(served.key)]
-        ready = states.count("ready")
-        starting = len(states) - ready + memory.awaited
+        ready = states.count("ready") + _to_replace(draft, memory, len(states))
+        starting = len(states) - states.count("ready") + memory.awaited
         # What is only there for the loss of a zone is not asked whether the load is worth it.
         ready = max(0, ready - max(0, memory.reserve - starting))
         starting = max(0, starting - memory.reserve)
@@ -42,10 +42,21 @@ def target(draft: Draft, served: Served, scaler: Scaler) -> Target:
         found = preheated(served, demand, memory, found, draft.now_ns)
     else:
         found = _fixed(fixed, memory, draft.now_ns)
-    draft.memories[served.key] = found.memory
+    wanted = found.replicas
+    known = found.memory
+    draft.memories[served.key] = known if known.wanted == wanted else replace(known, wanted=wanted)
     if found.due_ns is not None:
         draft.dues_ns.append(found.due_ns)
     return found
+
+
+def _to_replace(draft: Draft, memory: EndpointMemory, working: int) -> int:
+    """Return how many that are wanted go with their machines and have no successor yet.
+
+    They count as there: else one machine that goes would lower what is held, and so take the next one along.
+    """
+    going = [r for r in draft.departing_of(memory.key) if r.state in ("starting", "ready")]
+    return max(0, min(len(going), memory.wanted - working - memory.awaited))
 
 
 def _lasting(

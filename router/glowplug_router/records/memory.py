@@ -31,6 +31,9 @@ class EndpointMemory:
     counted: tuple[str, ...] = ()  # failed replicas already counted and still observed
     reserve: int = 0  # replicas beyond what its load is worth, so that a zone may be lost
     awaited: int = 0  # replicas that will start when machines come that are on their way
+    wanted: int = (
+        0  # that the last plan wanted: who is on a machine that goes stays wanted, elsewhere
+    )
     room_node: str = ""  # where room is kept for it until what drains there is gone
     room_gpus: tuple[str, ...] = ()  # the devices that are kept for it there
     room_parts: tuple[Part, ...] = ()  # and, for a gang, what is kept on other nodes

@@ -51,8 +51,9 @@ INVARIANTS = (
     "max",  # never more than max starting and ready, planned or real, beside who is on a machine that goes
     "makes_way",  # no candidate stands before its own predecessor; who waits for room gets it soon
     "room",  # no GPU given twice, no memory given that is not there
-    # A plan of the planned state has no actions; where machines are launched, the plan after that. What is wanted of
-    # them depends on who is on one that goes and on what has room, and what a plan does changes both once it was asked.
+    # A plan of the planned state has no actions; where machines are launched, the plan `FOLLOW_UPS` later has none:
+    # what is wanted of them depends on who is on one that goes, who waits for one and what has room, and what a plan
+    # does changes that once it was asked. Who launches and gives back in turns never gets there.
     "idempotence",
     "epoch",  # no agent obeys an older controller than it already has
     "reaches_zero",  # an idle endpoint ends at its min
@@ -64,6 +65,9 @@ INVARIANTS = (
 ROOM_MAX_NS = 12 * SECOND  # drains take 5 s at most, and messages may be late or lost on the way
 NEWS_MAX_NS = 3 * SECOND  # of a node that is silent, it is not known what has ended there
 OVER_MAX_NS = 10 * SECOND  # real ranks above max that a late message or a restart explains
+FOLLOW_UPS = (
+    2  # a machine that goes takes who waits for it along; with fewer wanted, another one may go
+)
 QUIET_PLANS = 8  # of plans without actions, one in so many is made again
 KEPT_MAX = 50  # violations written down; more of them say nothing new
 
@@ -261,7 +265,7 @@ class Checkers:
         if not plan.actions and self._plans % QUIET_PLANS:
             return
         again = self._again(planned, fact, plan.memory)
-        if observed.offers:
+        for _ in range(FOLLOW_UPS if observed.offers and again.actions else 0):
             planned = planned_state(planned, again, self._world.now_ns)
             again = self._again(planned, fact, again.memory)
         self._expect(

@@ -161,6 +161,37 @@ def test_a_replica_that_goes_is_not_counted_where_it_was() -> None:
     assert again.actions == ()
 
 
+def test_one_machine_that_goes_does_not_take_the_others_along() -> None:
+    def as_many(
+        served: Served,
+        demand: Demand,
+        memory: EndpointMemory,
+        ready: int,
+        starting: int,
+        now_ns: int,
+    ) -> Target:
+        return Target(ready + starting, "up_after", "", memory)
+
+    names = ("m1", "m2", "m3")
+    observed = Observed(
+        epoch=1,
+        served=(version(gpu_count=1, policy=Policy(max=3)),),
+        nodes=tuple(map(machine, names)),
+        replicas=tuple(replica(f"r{n}", node=n, gpus=(f"{n}-gpu0",)) for n in names),
+        offers=(OFFER,),
+    )
+    known = EndpointMemory(key=KEY, wanted=3, awaited=0)
+    capacity = CapacityMemory(needs=(NeedMemory(key="any", nodes=names),), unwanted=("m3",))
+    made = plan(observed, (), Memory(versions=(known,), capacity=capacity), NOW, scaler=as_many)
+    fewer = replace(known, wanted=0)
+    forgotten = plan(
+        observed, (), Memory(versions=(fewer,), capacity=capacity), NOW, scaler=as_many
+    )
+
+    assert (made.actions, made.memory.versions[0].wanted) == ((), 3)
+    assert forgotten.memory.versions[0].wanted == 2
+
+
 def test_nobody_makes_way_while_a_machine_is_on_its_way() -> None:
     live = version(gpu_count=1, policy=Policy(max=1))
     tried = version(NEXT, gpu_count=1, permille=0, candidate=True)
