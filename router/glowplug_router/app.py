@@ -16,6 +16,7 @@ from glowplug.node.stopping import STOP_SIGNALS, told_to_stop
 from glowplug.settings import Home
 from glowplug.wire.messages import Hello
 from glowplug_router.advising import Advisor
+from glowplug_router.collecting import collect_seldom
 from glowplug_router.control.api import control_api
 from glowplug_router.control.catalog import Catalog
 from glowplug_router.control.first_key import ensure_local_key
@@ -46,10 +47,13 @@ async def run_controller(
 ) -> None:
     """Be the controller of this home until SIGTERM, DRAIN_SIGNAL, or the end of the leash.
 
+    The process is the controller's alone: its collector is told so.
+
     Raises:
         StoreError: The database cannot be used.
         ConfigError: The socket or a folder cannot.
     """
+    collect_seldom()
     store = await SqliteStore.open(home.router / "router.db", clock)
     try:
         signer = Signer(await store.setting("token_secret", token_hex()))

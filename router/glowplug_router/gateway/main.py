@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import socket
@@ -21,6 +20,7 @@ from glowplug.files import replace_file
 from glowplug.node.stopping import told_to_stop
 from glowplug.settings import Home
 from glowplug.wire.messages import Hello, to_json
+from glowplug_router.collecting import collect_seldom
 from glowplug_router.gateway.control_link import ControlLink
 from glowplug_router.gateway.dialer import Dialer
 from glowplug_router.gateway.engine import Engine
@@ -45,8 +45,6 @@ from glowplug_router.settings import BACKLOG
 from glowplug_router.signatures import Signer
 
 _LOG = logging.getLogger("glowplug.gateway")
-# A call leaves no cycles behind; the default of 700 had the collector look for some 80 times a second.
-GC_THRESHOLDS = (20_000, 20, 50)
 
 
 class GatewayServer(Server):
@@ -260,9 +258,7 @@ async def run_gateway(
 
     The process is the gateway's alone: its collector is told that what is loaded by now stays.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_when_told, leash_fd, stop)
