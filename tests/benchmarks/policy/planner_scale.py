@@ -140,8 +140,9 @@ def picture(results: list[Result]) -> str:
     points = [row.replace("endpoints ", "").split() for row in rows.split("; ")[: len(SIZES)]]
     found = [(int(p[0].rstrip(":")), float(p[2]), float(p[4])) for p in points]
     top = 1.15 * max(p99 for _, _, p99 in found)
-    last, last_p50, _ = found[-1]
-    ideal = [(n, last_p50 * n * log2(n) / (last * log2(last))) for n, _, _ in found]
+    last = found[-1][0]
+    small, small_p50, _ = found[1]
+    ideal = [(n, small_p50 * n * log2(n) / (small * log2(small))) for n, _, _ in found]
     lines = [
         ("p99", "#c0392b", [(n, p99) for n, _, p99 in found]),
         ("median", "#2c3e50", [(n, p50) for n, p50, _ in found]),
