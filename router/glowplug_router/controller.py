@@ -106,7 +106,7 @@ class Controller:
             if self._told.get(node, (None, 0))[0] is not link:
                 news = True
         said = await self._provider.machines()
-        if self._world.machines.take(said, self._clock.now_ns()) or news:
+        if self._world.take_machines(said, self._clock.now_ns()) or news:
             self._world.changed.fire()
 
     async def _first_reports(self) -> None:
@@ -212,7 +212,7 @@ class Controller:
             await self._provider.launch(action)
         else:
             await self._provider.terminate(action)
-        self._world.machines.take(await self._provider.machines(), self._clock.now_ns())
+        self._world.take_machines(await self._provider.machines(), self._clock.now_ns())
 
     async def _give_up(self, action: Action, why: str) -> None:
         await self._close(action.id, "abandoned", why)

@@ -5,6 +5,7 @@ the node should know of and does not is lost; one that was told to leave and is 
 nothing has been told: the first report of a node is adopted as what it was told (`_adopt`), so nothing is ended.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from glowplug.node.messages import Desired, Gpu, Report, Residency, Want
@@ -71,6 +72,11 @@ class Fleet:
         book.report, book.seen_ns = report, now_ns
         self._settle(book, now_ns)
         return True
+
+    def drop_nodes(self, names: Collection[str]) -> None:
+        """Let go of nodes that will not come back, once nothing is wanted of them any more."""
+        for name in [name for name in names if name in self.nodes and not self.nodes[name].wants]:
+            del self.nodes[name]
 
     def _adopt(self, book: NodeBook) -> None:
         for residency in book.report.residencies:

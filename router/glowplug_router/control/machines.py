@@ -8,6 +8,7 @@ A machine that the provider has no more is gone, whatever its agent said last: e
 its silence is long enough.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from glowplug_router.control.fleet import Fleet
@@ -36,6 +37,11 @@ class MachineBook:
         self.said = said
         self._first_ns = {node.id: self._first_ns.get(node.id, now_ns) for node in said.nodes}
         return is_news
+
+    @property
+    def gone(self) -> Collection[str]:
+        """Return the names of machines that the provider had and has no more, the last ones."""
+        return self._gone.keys()
 
     def find(self, name: str) -> Node | None:
         """Return a machine as the provider has it."""

@@ -10,6 +10,7 @@ from glowplug_router.control.machines import MachineBook
 from glowplug_router.control.signal import Signal
 from glowplug_router.records.calls import ColdCall
 from glowplug_router.records.memory import Memory
+from glowplug_router.records.observed import Machines
 from glowplug_router.records.stored import Explain
 
 COLD_MAX = 1000  # cold calls that can be asked about: 300 bytes each, so little to keep
@@ -60,6 +61,12 @@ class World:
             node.state == "ready" and node.id not in self.fleet.nodes
             for node in self.machines.said.nodes
         )
+
+    def take_machines(self, said: Machines, now_ns: int) -> bool:
+        """Take what the provider says of machines; False when it is nothing new."""
+        is_news = self.machines.take(said, now_ns)
+        self.fleet.drop_nodes(self.machines.gone)
+        return is_news
 
     def begin_trial(self, key: str, trial: Trial) -> None:
         """Try a version out, with no memory of how it fared before."""

@@ -77,7 +77,11 @@ class Draft:
             known.key: known for known in self.memory.versions if known.key in self.served
         }
         self.swapping = {served.swap_from for served in self.observed.served if served.swap_from}
-        self.rooms = Rooms(self.nodes, self.observed.replicas, self.served, self.observed.offers)
+        needs = self.memory.capacity.needs
+        hosts = {node: row.key for row in needs for node in row.nodes}
+        self.rooms = Rooms(
+            self.nodes, self.observed.replicas, self.served, self.observed.offers, hosts
+        )
         self.serial = self.memory.serial
         self.capacity = self.memory.capacity
         self.kinds = self.rooms.kinds

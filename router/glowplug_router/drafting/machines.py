@@ -35,11 +35,14 @@ LAST_NS = (
 
 
 def with_launch(draft: Draft, served: Served) -> Served:
-    """Return the version with how long a machine for it takes, where none has room for another replica now."""
+    """Return the version with its need of machines, and how long one takes where none has room for a replica now."""
     offers = draft.observed.offers
-    if not offers or draft.rooms.has_room(served):
+    if not offers:
         return served
     shape = shape_of(served, offers, draft.kinds)
+    served = replace(served, need=shape.key)
+    if draft.rooms.has_room(served):
+        return served
     waits = [launch_ns(offer) for offer in offers if units_of(offer, shape)]
     return replace(served, launch_ns=min(waits, default=0))
 
@@ -72,7 +75,7 @@ def have_machines(draft: Draft, targets: Targets) -> None:
     if not draft.observed.offers and not any(node.offer for node in draft.observed.nodes):
         return
     keys, needs = needs_of(_wanted(draft, targets), draft.observed.offers, draft.kinds)
-    plan = _planned(draft, needs)
+    plan = _planned(draft, keys, needs)
     draft.capacity = plan.memory
     draft.actions.extend(plan.actions)
     given_back = [a.node for a in plan.actions if isinstance(a, Terminate)]
@@ -114,7 +117,7 @@ def _coming(draft: Draft, plan: CapacityPlan, needs: Mapping[str, Need]) -> Coun
     return coming
 
 
-def _planned(draft: Draft, needs: Sequence[Need]) -> CapacityPlan:
+def _planned(draft: Draft, keys: Mapping[str, str], needs: Sequence[Need]) -> CapacityPlan:
     observed = draft.observed
     known = {node.id for node in draft.nodes}
     launched = [node for node in observed.nodes if node.offer]
@@ -125,6 +128,7 @@ def _planned(draft: Draft, needs: Sequence[Need]) -> CapacityPlan:
         nodes=tuple(node for node in launched if node.id in known),
         silent=tuple(node for node in launched if node.id not in known),
         tallies=observed.tallies,
+        tenants={r.node: keys[r.version] for r in observed.replicas if r.version in keys},
         occupied=_occupied(observed),
         limits=observed.limits,
     )

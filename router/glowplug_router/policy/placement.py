@@ -14,7 +14,7 @@ from glowplug_router.policy.packing.devices import is_model as is_model
 from glowplug_router.policy.packing.gangs import parts_of
 from glowplug_router.policy.packing.index import Index
 from glowplug_router.policy.packing.ranking import is_big_enough, seat_in
-from glowplug_router.policy.packing.rooms import Room, Uses, empty_rooms
+from glowplug_router.policy.packing.rooms import NOBODYS, Room, Uses, empty_rooms
 from glowplug_router.records.capacity import Offer
 from glowplug_router.records.devices import DeviceNeeds, Part
 from glowplug_router.records.observed import Node, Replica, Served
@@ -41,9 +41,10 @@ def rooms(
     replicas: Iterable[Replica],
     served: Mapping[str, Served],
     offers: Iterable[Offer] = (),
+    hosts: Mapping[str, str] = NOBODYS,
 ) -> dict[str, Room]:
     """Return what is left of each node; a replica holds its place until it is gone, draining or not."""
-    left = empty_rooms(nodes, offers)
+    left = empty_rooms(nodes, offers, hosts)
     for replica in replicas:
         room = left.get(replica.node)
         if room is None or replica.state == "failed":
@@ -108,8 +109,9 @@ class Rooms:
         replicas: Sequence[Replica],
         served: Mapping[str, Served],
         offers: Sequence[Offer] = (),
+        hosts: Mapping[str, str] = NOBODYS,
     ) -> None:
-        self.left = rooms(nodes, replicas, served, offers)
+        self.left = rooms(nodes, replicas, served, offers, hosts)
         self.coming = {node: room.copy() for node, room in self.left.items()}
         self.held: dict[str, Place] = {}  # version -> the room it waits for
         self._free: dict[str, int] = {}  # version -> how many GPUs it waits for are free

@@ -78,6 +78,7 @@ class Served:
     start_prior_ns: int = (
         30 * SECOND
     )  # how long a start takes while none was seen: GenTD26's load p50 is 23 s
+    need: str = ""  # what it shares launched machines by; "" where none can be launched
     launch_ns: int = 0  # how long a machine for it takes to come, where none has room now
     wishes: Wishes = NO_WISHES  # what people declared for a while
 

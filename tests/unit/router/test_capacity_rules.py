@@ -166,8 +166,9 @@ def test_jitter_is_a_tenth_at_most_and_always_the_same(seed: int, offer: str, co
         (Need(key="n", units_permille=1, device_memory_bytes=48), 0),
         (Need(key="n", units_permille=1, models=("L4",)), 4000),
         (Need(key="n", units_permille=1, models=("A10G",)), 0),
-        (Need(key="n", units_permille=1, count=0), 1000),
-        (Need(key="n", units_permille=1, count=0, memory_bytes=10), 10_000),
+        (Need(key="n", units_permille=1, count=0), 8000),
+        (Need(key="n", units_permille=1, count=0, cpu_milli=3000), 2000),
+        (Need(key="n", units_permille=1, count=0, memory_bytes=25), 4000),
     ],
 )
 def test_a_node_holds_as_many_replicas_as_each_of_its_parts_allows(need: Need, units: int) -> None:

@@ -1,7 +1,6 @@
 """Does a plan launch the machines that its replicas need, use them, leave them in time and give them back?"""
 
 from dataclasses import replace
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,90 +9,25 @@ from glowplug.clock import HOUR, MINUTE, SECOND
 from glowplug.spec import Policy
 from glowplug_router.plan import plan
 from glowplug_router.policy.capacity.missing import LATE_FACTOR, SILENT_MAX_NS
-from glowplug_router.policy.capacity.needs import Wanted, needs_of
 from glowplug_router.policy.fitting import never_fits
-from glowplug_router.records.capacity import Limits, Offer
+from glowplug_router.records.capacity import Limits
 from glowplug_router.records.decided import Drain, Launch, Plan, Start, Terminate
-from glowplug_router.records.devices import DeviceNeeds
 from glowplug_router.records.memory import Memory
 from glowplug_router.records.observed import Demand, Node, Observed, Served
 from glowplug_router.simulation.checkers import planned_state
-from unit.router.planning import KEY, NOW, Planning, node, replica, version
-
-LAUNCH = 60 * SECOND
-
-
-def offer(
-    market: str = "on_demand", zone: str = "z1", price: int = 1_000_000, **others: object
-) -> Offer:
-    made = Offer(
-        id=f"g6/{zone}/{market}",
-        type="g6",
-        zone=zone,
-        market=market,  # type: ignore[arg-type]  # one of two
-        price_micro_usd=price,
-        devices=(("nvidia", 1),),
-        model="NVIDIA L4",
-        device_memory_bytes=24 << 30,
-        cpu_milli=8000,
-        memory_bytes=32 << 30,
-        launch_p50_ns=LAUNCH,
-        launch_p90_ns=LAUNCH,
-    )
-    return replace(made, **others)  # type: ignore[arg-type]  # a builder takes any field
-
-
-def launching_planning(*served: Served, offers: tuple[Offer, ...], nodes: int = 0) -> Planning:
-    """Return a planning where machines can be launched; `nodes` are simply there, each with a GPU."""
-    planning = Planning(*served)
-    there = tuple(node(f"n{number}", gpus=1) for number in range(nodes))
-    planning.observed = replace(planning.observed, nodes=there, offers=offers)
-    return planning
-
-
-def on_gpu(key: str = KEY, **others: Any) -> Served:
-    return version(key, **({"policy": Policy(min=1)} | others), gpu_count=1)
-
-
-def come(planning: Planning) -> None:
-    """Let all machines that are launched be there, with their devices."""
-    there: dict[str, Any] = {"state": "ready", "since_ns": planning.now_ns, "cpu_milli": 8000}
-    for one in planning.observed.nodes:
-        if one.state == "launching":
-            change(planning, one.id, **there, gpus=gpu_of(one.id))
-
-
-def gpu_of(name: str) -> tuple[tuple[str, str], ...]:
-    return ((f"{name}/0", "NVIDIA L4"),)
-
-
-def change(planning: Planning, name: str, **changes: Any) -> None:
-    nodes = tuple(
-        replace(one, **changes) if one.id == name else one for one in planning.observed.nodes
-    )
-    planning.observed = replace(planning.observed, nodes=nodes)
-
-
-def of(made: Plan, kind: type[Launch | Start | Terminate]) -> list[str]:
-    return [one.node for one in made.actions if isinstance(one, kind)]
-
-
-def rule(made: Plan, key: str = KEY) -> str:
-    return next(row.rule for row in made.explain if row.subject == key)
-
-
-def text(made: Plan, key: str = KEY) -> str:
-    return next(row.text for row in made.explain if row.subject == key)
-
-
-def ready_there(planning: Planning) -> str:
-    """Go from nothing to one ready replica on a launched machine; return the machine."""
-    (name,) = of(planning.plan(), Launch)
-    come(planning)
-    assert of(planning.after(SECOND), Start) == [name]
-    planning.become("ready")
-    planning.after(SECOND)
-    return name
+from unit.router.launching import (
+    LAUNCH,
+    change,
+    come,
+    launching_planning,
+    of,
+    offer,
+    on_gpu,
+    ready_there,
+    rule,
+    text,
+)
+from unit.router.planning import KEY, NOW, Planning, node, replica
 
 
 def test_where_nothing_can_be_launched_no_machine_is_spoken_of() -> None:
@@ -285,37 +219,6 @@ def test_the_start_of_a_machine_counts_into_how_far_ahead_is_looked() -> None:
     plan(full, (busy,), Memory(), NOW, scaler=scaler)  # type: ignore[arg-type]  # see above
 
     assert seen == [0, LAUNCH]
-
-
-def test_versions_of_one_shape_share_a_need_and_those_of_another_have_their_own() -> None:
-    half = (DeviceNeeds(share_permille=500), DeviceNeeds(models=("H100",)))
-    wanted = [
-        Wanted(served=on_gpu("a/x@1"), replicas=2),
-        Wanted(served=on_gpu("a/y@1", policy=Policy(priority="batch")), replicas=1),
-        Wanted(served=version("a/z@1", needs=half), replicas=3),
-        Wanted(served=version("a/cpu@1", memory_bytes=16 << 30), replicas=3),
-        Wanted(served=version("a/far@1", needs=(DeviceNeeds(models=("H100",)),)), replicas=1),
-    ]
-    keys, needs = needs_of(wanted, (offer(),), frozenset({"nvidia"}))
-    units = {need.key: need.units_permille for need in needs}
-
-    assert keys["a/x@1"] == keys["a/y@1"]
-    assert units[keys["a/x@1"]] == 3000
-    assert next(n.batch_permille for n in needs if n.key == keys["a/x@1"]) == 1000
-    assert units[keys["a/z@1"]] == 1500
-    assert "no device" in keys["a/cpu@1"]
-    assert "H100" in keys["a/far@1"]
-
-
-def test_each_shape_waits_for_its_own_machines() -> None:
-    big = on_gpu("app/big@1", memory_bytes=20 << 30)
-    planning = launching_planning(on_gpu(), big, offers=(offer(),))
-    made = planning.plan()
-    assert len(of(made, Launch)) == 2
-    assert [known.awaited for known in made.memory.versions] == [1, 1]
-    come(planning)
-
-    assert len(of(planning.after(SECOND), Start)) == 2
 
 
 def test_faster_devices_than_the_reference_are_counted_as_what_they_do() -> None:

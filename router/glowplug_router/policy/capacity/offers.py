@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from glowplug.clock import HOUR, SECOND
+from glowplug_router.policy.packing.ranking import cpus_of
 from glowplug_router.policy.placement import is_model
 from glowplug_router.records.capacity import Need, Offer
 
@@ -43,8 +44,10 @@ def slots_of(offer: Offer, need: Need) -> int:
     if need.memory_bytes:
         bounds.append(offer.memory_bytes // need.memory_bytes)
     if need.cpu_milli and offer.cpu_milli < need.cpu_milli:
-        return 0  # CPUs are shared: a node must have them at all, as `policy.placement` has it
-    return min(bounds, default=1)
+        return 0  # beside devices CPUs are shared: a node must have them at all, as `policy.packing` has it
+    if not need.count:
+        bounds.append(max(1, offer.cpu_milli // cpus_of(need.cpu_milli)))
+    return min(bounds)
 
 
 def _is_right(offer: Offer, need: Need) -> bool:

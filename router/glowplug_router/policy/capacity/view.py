@@ -1,5 +1,6 @@
 """What does the planner of nodes see, and what does it answer?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from glowplug_router.records.capacity import CapacityMemory, Limits, Need, Offer, OfferTally
@@ -20,6 +21,7 @@ class CapacityView:
         Node, ...
     ] = ()  # launched ones whose agent no longer reports: nobody counts on them
     tallies: tuple[OfferTally, ...] = ()
+    tenants: Mapping[str, str] = field(default_factory=dict)  # node -> the need of who runs there
     occupied: frozenset[str] = frozenset()  # nodes with replicas that have not ended
     limits: Limits = field(default_factory=Limits)
 

@@ -24,8 +24,8 @@ from glowplug_router.records.observed import Served
 # All of a version that decides what it gets in a room that is big enough: its devices, whether it is in a hurry, and
 # how many CPUs its price is for, where it has no device to be priced by.
 Kind = tuple[tuple[DeviceNeeds, ...], bool, int]
-# All of a version that decides where it fits: kind, memory, CPUs.
-Shape = tuple[Kind, int, int]
+# All of a version that decides where it fits: kind, memory, CPUs, and whose machines it shares.
+Shape = tuple[Kind, int, int, str]
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Index:
         is_urgent = served.policy.priority in ("critical", "interactive")
         kind = (alternatives, is_urgent, 0 if alternatives else served.cpu_milli)
         latest = self._looked_at(kind, served)
-        shape = (kind, served.memory_bytes, served.cpu_milli)
+        shape = (kind, served.memory_bytes, served.cpu_milli, served.need)
         ranked = self._ranked.get(shape)
         if ranked is None:
             ranked = self._ranked[shape] = self._ranked_now(latest, served)

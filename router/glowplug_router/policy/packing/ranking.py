@@ -5,8 +5,8 @@ In this order, the least first:
 1. of versions that are spread: how many of their replicas the zone has;
 2. what the replica costs there for an hour per unit of measured speed, more where artefacts must be fetched first: a
    node that holds nothing counts double, as much as the score that a move has to reach (router.md §5.7, 0.5). CPUs
-   are shared, so machines that are simply there never fill up: without a device, each replica a CPU counts like a
-   price, the least one, or else all would start on the one node that holds what they need;
+   are shared on machines that are simply there, so these never fill up: without a device, each replica a CPU counts
+   like a price, the least one, or else all would start on the one node that holds what they need;
 3. how many artefacts must be fetched;
 4. how slow the devices are;
 5. which of the alternatives it is, as its owner ordered them;
@@ -22,6 +22,9 @@ from glowplug_router.records.devices import WHOLE, DeviceNeeds
 from glowplug_router.records.observed import Served
 
 MILLI = 1000
+CPU_UNLESS_SAID_MILLI = (
+    1000  # of a replica without a device, on a machine that is paid for (Ray: num_cpus=1)
+)
 
 
 class Seat(NamedTuple):
@@ -54,6 +57,8 @@ def seat_if_big_enough(
 ) -> Seat | None:
     """Return the best place in a room that has the memory and the CPUs; None when its devices are others'."""
     if not alternatives:
+        if not _has_cpus(room, served):
+            return None
         cost = _dearer(_price_of_cpus(room.site, served), missing, served) + _crowd(room)
         memory = room.memory_bytes or 0
         fill = (room.free, memory) if room.site.is_launched else (room.free, -memory)
@@ -68,10 +73,25 @@ def seat_if_big_enough(
     return min((seat for seat in seats if seat is not None), default=None)
 
 
+def cpus_of(cpu_milli: int) -> int:
+    """Return the CPUs that a replica without a device takes of a machine that is launched, in thousandths."""
+    return cpu_milli or CPU_UNLESS_SAID_MILLI
+
+
+def _has_cpus(room: Room, served: Served) -> bool:
+    """Say whether CPUs are left. On machines that are simply there they are shared, whoever comes."""
+    if not (room.site.is_launched and room.cpu_milli and room.replicas):
+        return True
+    return (room.replicas + 1) * cpus_of(served.cpu_milli) <= room.cpu_milli
+
+
 def is_big_enough(room: Room, served: Served) -> bool:
-    """Say whether a node takes replicas, and has the host memory and the CPUs for this one."""
-    if not room.site.is_open or 0 < room.cpu_milli < served.cpu_milli:
+    """Say whether a node takes such replicas, and has the host memory and the CPUs for this one."""
+    site = room.site
+    if not site.is_open or 0 < site.cpu_milli < served.cpu_milli:
         return False
+    if served.need and site.host not in ("", served.need):
+        return False  # it goes when those that it was launched for need it no more
     memory_bytes = served.memory_bytes
     return not memory_bytes or room.memory_bytes is None or room.memory_bytes >= memory_bytes
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from glowplug_router.records.capacity import Offer
 from glowplug_router.records.devices import DeviceSlot
 from glowplug_router.records.observed import Node
 
+NOBODYS: Mapping[str, str] = MappingProxyType({})
 NODES_KEPT = 8192  # layouts of nodes that are remembered: more than one planner has nodes
 
 
@@ -51,6 +53,7 @@ class Site:
     holds: frozenset[str]
     is_open: bool  # replicas may start here: it is neither on its way, nor stopped, nor leaving
     is_launched: bool  # it goes back when it is empty
+    host: str  # the need that it was launched for; "" = anybody's
     price_micro_usd: int  # an hour of it; 0 = it is there anyway
     speed_permille: int  # of its devices as its offer says; 0 = each says its own
 
@@ -103,16 +106,20 @@ class Room:
         return Room(self.site, self.memory_bytes, dict(self.used), self.replicas)
 
 
-def empty_rooms(nodes: Iterable[Node], offers: Iterable[Offer] = ()) -> dict[str, Room]:
-    """Return all of each node."""
+def empty_rooms(
+    nodes: Iterable[Node], offers: Iterable[Offer] = (), hosts: Mapping[str, str] = NOBODYS
+) -> dict[str, Room]:
+    """Return all of each node; `hosts` says which need each was launched for."""
     known = {offer.id: offer for offer in offers}
     return {
-        node.id: Room(_site(node, known.get(node.offer)), node.memory_bytes or None)
+        node.id: Room(
+            _site(node, known.get(node.offer), hosts.get(node.id, "")), node.memory_bytes or None
+        )
         for node in nodes
     }
 
 
-def _site(node: Node, offer: Offer | None) -> Site:
+def _site(node: Node, offer: Offer | None, host: str) -> Site:
     return Site(
         node=node.id,
         zone=node.zone,
@@ -121,6 +128,7 @@ def _site(node: Node, offer: Offer | None) -> Site:
         holds=frozenset(node.holds),
         is_open=node.state == "ready" and not node.leaves_ns,
         is_launched=bool(node.offer),
+        host=host,
         price_micro_usd=offer.price_micro_usd if offer else 0,
         speed_permille=offer.speed_permille if offer else 0,
     )

@@ -102,6 +102,7 @@ async def test_calls_from_zero_have_a_machine_launched_and_idleness_ends_it() ->
         await deployed(on, Policy(zero_after_ns=10 * SECOND))
         await passed(on, 5 * MINUTE)
         assert said(on).nodes == ()
+        assert on.world.fleet.nodes == {}, "what was known of a machine that is gone is kept"
 
         row = Demand(key="hello/greet@1", arrivals=1, queued=1, last_arrival_ns=on.clock.now_ns())
         on.world.demand.take(DemandReport(gateway="g", number=1, demands=(row,)))
