@@ -52,7 +52,7 @@ def _join(replica: Replica, now_ns: int) -> None:
     """
     version = replica.version
     replica.is_leaving = False
-    replica.mean_ns, replica.samples = 0.0, 0
+    replica.mean_ns, replica.log_mean, replica.samples = 0.0, 0.0, 0
     replica.new_since_ns = now_ns if version.is_ready else 0
     version.pool.join(replica)
     version.count_replicas(1, replica.permits, now_ns)

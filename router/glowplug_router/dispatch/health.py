@@ -4,11 +4,15 @@ All of them, but for three reasons:
 
 - **Penalty.** It refused a call: its permits are with another gateway, so it is left alone, twice as long each time.
 - **Slow start.** It came beside others: its caches are cold, so its permits come into use one after the other.
-- **Ejection.** Five calls in a row failed through its own fault, or its calls take three times as long as those of the
-  others: it gets no calls for ten seconds, twice as long each time, then one call on trial. At most a third of a
-  version's replicas are ejected; with one or two there is no telling who is to blame.
+- **Ejection.** Five calls in a row failed through its own fault, or its calls surely take three times as long as those
+  of the others: it gets no calls for ten seconds, twice as long each time, then one call on trial. At most a third of
+  a version's replicas are ejected; with one or two there is no telling who is to blame.
+
+Calls of a language model differ a hundredfold in length, and whoever has a few long ones is not slow. So logarithms are
+compared, and what chance makes of calls that differ so much is allowed for: an EWMA control chart (Roberts 1959).
 """
 
+from math import log, sqrt
 from statistics import median_low
 
 from glowplug.clock import MILLISECOND, SECOND
@@ -25,11 +29,14 @@ SLOW_START_STEPS = 8
 FAULTS_MAX = 5  # in a row; like Envoy's consecutive_5xx
 EJECT_NS = 10 * SECOND
 EJECT_MAX_NS = 300 * SECOND  # like Envoy's max_ejection_time
-SLOW_RATIO = 3.0
+SLOW_LOG = log(3.0)
+SLOW_SIGMAS = 3.0  # beyond chance: by itself once in 741 looks (Shewhart's limits)
 POOL_MIN = 3  # replicas of which one may be ejected, and of each three more one more
 COMPARE_EVERY_NS = SECOND
 COMPARED_MAX = 64  # replicas whose median is taken: enough to know what is usual
 LEARNS = 1 / 8  # weight of the newest call in what a replica's calls take
+SAMPLES_WORTH = (2 - LEARNS) / LEARNS  # calls that such a mean is as sure as, at most
+VARIANCE_LEARNS = 1 / 64  # less, since a replica that is slow is not to explain itself
 SAMPLES_MIN = 8  # calls of a replica before it is compared
 
 
@@ -89,15 +96,25 @@ def learn(
     version, service_ns = replica.version, ended.service_ns
     if service_ns and call.version is version:
         version.service.note(service_ns)
-        replica.samples += 1
-        mean_ns = replica.mean_ns
-        replica.mean_ns = mean_ns + (service_ns - mean_ns) * LEARNS if mean_ns else service_ns
+        _note(replica, service_ns)
     if replica.refusals:
         absolve(state, replica, now_ns)
     if ended.is_fault or replica.faults or replica.is_on_trial:
         judge(state, replica, service_ns, ended.is_fault, now_ns)
     elif version.replicas >= POOL_MIN and now_ns >= replica.compare_after_ns:
         compare(state, replica, now_ns)
+
+
+def _note(replica: Replica, service_ns: int) -> None:
+    took = log(service_ns)
+    replica.samples += 1
+    if replica.samples == 1:
+        replica.mean_ns, replica.log_mean = service_ns, took
+        return
+    replica.mean_ns += (service_ns - replica.mean_ns) * LEARNS
+    version, off = replica.version, took - replica.log_mean
+    version.log_variance += (off * off - version.log_variance) * VARIANCE_LEARNS
+    replica.log_mean += off * LEARNS
 
 
 def judge(
@@ -107,7 +124,7 @@ def judge(
     replica.faults = replica.faults + 1 if is_fault else 0
     if replica.is_on_trial:
         replica.is_on_trial = False
-        if is_fault or _is_slow(replica.version, service_ns):
+        if is_fault or (service_ns and _is_slow(replica.version, log(service_ns), 1)):
             eject(state, replica, now_ns)
         refresh(state, replica, now_ns)
     elif replica.faults >= FAULTS_MAX:
@@ -117,13 +134,17 @@ def judge(
 def compare(state: DispatchState, replica: Replica, now_ns: int) -> None:
     """Eject a replica whose calls take far longer than those of the others."""
     replica.compare_after_ns = now_ns + COMPARE_EVERY_NS
-    if replica.samples >= SAMPLES_MIN and _is_slow(replica.version, replica.mean_ns):
+    samples = replica.samples
+    if samples >= SAMPLES_MIN and _is_slow(replica.version, replica.log_mean, samples):
         eject(state, replica, now_ns)
 
 
-def _is_slow(version: Version, service_ns: float) -> bool:
-    compared = [r.mean_ns for _, _, r in version.pool.ring[:COMPARED_MAX] if r.samples]
-    return len(compared) >= POOL_MIN - 1 and service_ns > SLOW_RATIO * median_low(compared)
+def _is_slow(version: Version, log_mean: float, samples: int) -> bool:
+    compared = [r.log_mean for _, _, r in version.pool.ring[:COMPARED_MAX] if r.samples]
+    if len(compared) < POOL_MIN - 1:
+        return False
+    by_chance = SLOW_SIGMAS * sqrt(version.log_variance / min(samples, SAMPLES_WORTH))
+    return log_mean - median_low(compared) > SLOW_LOG + by_chance
 
 
 def eject(state: DispatchState, replica: Replica, now_ns: int) -> None:
@@ -138,7 +159,7 @@ def eject(state: DispatchState, replica: Replica, now_ns: int) -> None:
     replica.ejected_until_ns = replica.shut_until_ns = now_ns + for_ns
     replica.is_ejected = True
     replica.faults = replica.samples = 0
-    replica.mean_ns = 0.0  # it is like the others until it shows that it is not
+    replica.mean_ns = replica.log_mean = 0.0  # it is like the others until it shows that it is not
     version.ejected += 1
     refresh(state, replica, now_ns)
 

@@ -38,6 +38,7 @@ class Replica:
     is_ejected: bool = False
     is_on_trial: bool = False  # one call shows whether it is well again
     mean_ns: float = 0.0  # what its calls take; 0 = not known
+    log_mean: float = 0.0  # mean logarithm of what its calls take, in ns
     samples: int = 0  # calls that this was learned from
     compare_after_ns: int = 0  # it was compared with the others lately: not again before this
     level: int = -1  # the pool's own, like the next two
@@ -76,6 +77,7 @@ class Version:
     classes: Classes = field(default_factory=Classes)
     pool: Pool = field(default_factory=Pool)
     service: Service = field(default_factory=Service)
+    log_variance: float = 0.0  # of what calls of one replica take, of its logarithm
     drain: DrainRate = field(default_factory=DrainRate)
     bias: Bias = field(default_factory=Bias)
     budget: Budget = field(default_factory=Budget)

@@ -2,8 +2,8 @@
 
 It would be asked five times a second. Here it is asked when its answer may be another one: calls wait, replicas became
 ready or went, what it named as due is due, or the count of calls has moved by more than a tenth and chance together;
-and every eight minutes. It hears of the last half minute apart, as
-far as its bins of two seconds reach.
+and every four minutes: calls that come after five in which it was not asked are a beginning to it, since a controller
+hears of calls as they come. It hears of the last half minute apart, as far as its bins of two seconds reach.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from glowplug_router.records.memory import EndpointMemory, Memory
 from glowplug_router.records.observed import Demand, Observed, Replica
 from policy.fluid import STEP_NS, Pool
 
-SELDOM_NS = 8 * MINUTE
+SELDOM_NS = 4 * MINUTE
 MOVED = 0.1
 CHANCE_SIGMAS = 2
 HEARD_NS = 32 * SECOND  # before now: as far as the bins of the scaler reach

@@ -193,6 +193,34 @@ def test_a_trial_that_is_as_slow_as_before_takes_it_out_again(desk: Desk) -> Non
     assert desk.state.replicas["b"].ejections == 2
 
 
+LENGTHS = (1, 30, 3, 100, 10)  # of calls, as prompts and answers have them
+
+
+def unlike(desk: Desk, factor: float, turns: int) -> None:
+    """Let calls of unlike lengths end, those on b slower by a factor."""
+    for number in range(turns):
+        took = {
+            name: int(LENGTHS[(number + at) % len(LENGTHS)] * MILLISECOND * times)
+            for at, (name, times) in enumerate({"a": 1.0, "b": factor, "c": 1.0}.items())
+        }
+        turn(desk, took)
+        desk.now_ns += COMPARE_EVERY_NS
+
+
+def test_where_calls_differ_a_hundredfold_a_few_long_ones_take_nobody_out(desk: Desk) -> None:
+    unlike(desk, 1.0, 3 * SAMPLES_MIN)
+    turn(desk, {"b": 5_000 * MILLISECOND, "a": 10 * MILLISECOND, "c": 10 * MILLISECOND})
+    unlike(desk, 1.0, SAMPLES_MIN)
+
+    assert not any(replica.is_ejected for replica in desk.state.replicas.values())
+
+
+def test_where_calls_differ_a_hundredfold_who_is_far_slower_is_taken_out(desk: Desk) -> None:
+    unlike(desk, 50.0, 3 * SAMPLES_MIN)
+
+    assert desk.state.replicas["b"].ejections
+
+
 # -- slow start
 
 

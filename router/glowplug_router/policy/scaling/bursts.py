@@ -10,6 +10,7 @@ That is what would have been enough. For who comes after them, more than chance 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isqrt
 
 from glowplug.clock import SECOND
@@ -63,8 +64,10 @@ def binned(load: Load, number: int, arrivals: int) -> tuple[int, ...]:
     if missed <= 0:
         return (*load.bins[:-1], load.bins[-1] + arrivals)
     each, rest = divmod(arrivals, missed)
-    fresh = (each,) * (min(missed, BINS) - 1) + (each + rest,)
-    return (*load.bins, *fresh)[-BINS:]
+    if not rest:
+        return (*load.bins, *(each,) * min(missed, BINS))[-BINS:]
+    ends = [arrivals * at // missed for at in range(max(0, missed - BINS), missed + 1)]
+    return (*load.bins, *(after - before for before, after in pairwise(ends)))[-BINS:]
 
 
 def is_sure(calls: int, usual_micro: int) -> bool:
