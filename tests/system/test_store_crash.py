@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 import anyio
 from glowplug.clock import SystemClock
-from glowplug_router.records import Key
+from glowplug_router.records.stored import Key
 from glowplug_router.store.sqlite import SqliteStore
 
 async def write(store, round, writer):

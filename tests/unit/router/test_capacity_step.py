@@ -252,7 +252,7 @@ def test_a_stopped_node_of_an_offer_that_refuses_stays_stopped() -> None:
     assert plan.actions == ()
 
 
-def test_nodes_nobody_needs_go_and_strange_ones_are_left_alone() -> None:
+def test_nodes_nobody_needs_go_and_so_do_those_that_are_offered_no_more() -> None:
     stoppable = offer("a", "on_demand", restart_p90_ns=SECOND, stopped_micro_usd=9_000)
     nodes = (
         node("x", "g/a/spot"),
@@ -265,7 +265,7 @@ def test_nodes_nobody_needs_go_and_strange_ones_are_left_alone() -> None:
 
     plan = step(seen)
 
-    assert said(plan) == ["end x", "end old"]
+    assert said(plan) == ["end x", "end strange", "end old"]
     assert plan.due_ns is not None
 
 

@@ -99,3 +99,31 @@ def test_a_machine_alone_is_full_when_its_cpus_are() -> None:
     come(planning)
 
     assert len(of(planning.after(SECOND), Start)) == 8
+
+
+def test_a_machine_that_is_offered_no_more_is_replaced_by_one_that_is() -> None:
+    planning = launching_planning(on_gpu(), offers=(offer(),))
+    old = ready_there(planning)
+    planning.observed = replace(planning.observed, offers=(offer(zone="z2"),))
+    (new,) = of(planning.after(SECOND), Launch)
+    come(planning)
+
+    assert of(planning.after(SECOND), Start) == [new]
+    assert [node.id for node in planning.observed.nodes] == [old, new], "it serves until then"
+    planning.become("ready")
+    planning.after(SECOND)
+    planning.drop(*(r.id for r in planning.observed.replicas if r.state == "draining"))
+    planning.after(SECOND)
+    assert [node.id for node in planning.observed.nodes] == [new]
+
+
+def test_machines_stay_where_they_are_while_nothing_is_offered() -> None:
+    planning = launching_planning(on_gpu(), offers=(offer(),))
+    old = ready_there(planning)
+    offers, planning.observed = planning.observed.offers, replace(planning.observed, offers=())
+    planning.after(MINUTE)
+    planning.observed = replace(planning.observed, offers=offers)
+    planning.after(MINUTE)
+
+    assert [node.id for node in planning.observed.nodes] == [old]
+    assert [r.state for r in planning.observed.replicas] == ["ready"]

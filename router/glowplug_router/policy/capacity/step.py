@@ -39,12 +39,12 @@ def capacity_step(view: CapacityView, memory: CapacityMemory, now_ns: int) -> Ca
 
 
 def _release_the_unneeded(draft: CapacityDraft, owned: dict[str, str]) -> None:
-    """Let go of nodes that no need has: an endpoint went to zero, or away."""
+    """Let go of nodes that no need has: an endpoint went to zero, or away, or what they are is offered no more."""
     for node in draft.view.nodes:
         offer = draft.quotes.offers.get(node.offer)
-        if node.id in owned or offer is None or node.state == "leaving":
+        if node.id in owned or node.state == "leaving":
             continue
-        if node.state != "stopped":
+        if node.state != "stopped" or offer is None:
             draft.release(node, "no need")
         elif is_spent(node, offer, offer.price_micro_usd, draft.now_ns):
             draft.release(node, "stopped for long enough")
