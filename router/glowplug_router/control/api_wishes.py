@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from glowplug.clock import HOUR
 from glowplug.errors import call_error
+from glowplug.scaling import REPLICAS_MAX
 from glowplug.spec import Policy
 from glowplug_router.control.bounds import refused
 from glowplug_router.control.parts import Parts, answer, json_of
@@ -95,5 +96,10 @@ def _check(asked: _Asked, policy: Policy) -> None:
         raise refused("nothing is asked for", "for example --replicas 2, or --min 3")
     if asked.kind == "lease" and asked.max is not None:
         raise refused("a lease has no max", "`glowplug scale --max N --for TIME` sets one")
+    if highest > REPLICAS_MAX:
+        raise refused(f"max {highest} is more than {REPLICAS_MAX}", "an endpoint has no more")
     if not 0 <= lowest <= highest or highest < 1:
-        raise refused(f"min {lowest}, max {highest}: min is at most max, and max at least 1")
+        raise refused(
+            f"min {lowest}, max {highest}: min is at most max, and max at least 1",
+            f"its scale is min {policy.min}, max {policy.max}; --min N --max M for both",
+        )

@@ -15,7 +15,14 @@ from glowplug.errors import CallError, DefinitionError, call_error
 from glowplug.given import WHOLE
 from glowplug.names import resource_name
 from glowplug.options import CONCURRENCY_MAX, WAIT_MAX_NS
-from glowplug.scaling import AUTO_NS, BUFFER_MAX, COUNT_MAX, WINDOWS_MAX, window_trouble
+from glowplug.scaling import (
+    AUTO_NS,
+    BUFFER_MAX,
+    COUNT_MAX,
+    REPLICAS_MAX,
+    WINDOWS_MAX,
+    window_trouble,
+)
 from glowplug.spec import EndpointSpec, Json, Policy, Schema, Targets
 from glowplug.units import DURATION_MAX_NS
 
@@ -39,7 +46,7 @@ def check_policy(policy: Policy) -> None:
         if name.endswith("_ns"):
             _within(name, value, 0, DURATION_MAX_NS)
         elif isinstance(value, int):
-            _within(name, value, 0, COUNT_MAX)
+            _within(name, value, 0, REPLICAS_MAX if name in ("min", "max") else COUNT_MAX)
     _check_targets(policy.targets)
     _check_windows(policy)
     batch = policy.batch

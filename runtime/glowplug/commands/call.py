@@ -14,6 +14,7 @@ from glowplug.commands.inputs import (
     file_bytes,
     parse_inputs,
 )
+from glowplug.commands.logs import ID_SHOWN
 from glowplug.commands.output import Output, verb
 from glowplug.commands.places import endpoint_of, profile_option
 from glowplug.commands.progress import UploadBar
@@ -137,7 +138,10 @@ def _shown(
     with transport.replied(outgoing, wait.take) as reply:
         reply = wait.answered(reply)
         if reply.headers.get("glowplug-cold"):
-            out.note(f"cold start: {_phases(reply.headers.get('server-timing', ''))}")
+            phases = _phases(reply.headers.get("server-timing", ""))
+            id = reply.headers.get("x-request-id", "")[:ID_SHOWN]
+            name = f"{outgoing.app}/{outgoing.endpoint}"
+            out.note(f"cold start: {phases} (`glowplug why {name} --call {id}` says why)")
         kind = reply.headers.get("content-type", "")
         if output is not None:
             if kind.startswith(_EVENTS):
