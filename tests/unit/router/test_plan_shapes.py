@@ -127,3 +127,16 @@ def test_machines_stay_where_they_are_while_nothing_is_offered() -> None:
 
     assert [node.id for node in planning.observed.nodes] == [old]
     assert [r.state for r in planning.observed.replicas] == ["ready"]
+
+
+def test_an_idle_machine_stays_while_nothing_is_offered_and_goes_after_that() -> None:
+    planning = launching_planning(on_gpu(), offers=(offer(),))
+    old = ready_there(planning)
+    offers, planning.observed = planning.observed.offers, replace(planning.observed, offers=())
+    planning.serve(on_gpu(leaving=True, permille=0))
+    planning.after(SECOND)
+    planning.drop(*(r.id for r in planning.observed.replicas))
+    assert of(planning.after(MINUTE), Terminate) == []
+
+    planning.observed = replace(planning.observed, offers=offers)
+    assert of(planning.after(SECOND), Terminate) == [old]

@@ -42,8 +42,8 @@ def _release_the_unneeded(draft: CapacityDraft, owned: dict[str, str]) -> None:
     """Let go of nodes that no need has: an endpoint went to zero, or away, or what they are is offered no more."""
     for node in draft.view.nodes:
         offer = draft.quotes.offers.get(node.offer)
-        if node.id in owned or node.state == "leaving":
-            continue
+        if node.id in owned or node.state == "leaving" or not draft.quotes.offers:
+            continue  # who offers nothing at all just now is not asked to take anything back
         if node.state != "stopped" or offer is None:
             draft.release(node, "no need")
         elif is_spent(node, offer, offer.price_micro_usd, draft.now_ns):
